@@ -1,0 +1,1 @@
+"""The training side: what the graph needs, the noise floor, the bundle."""

@@ -1,0 +1,84 @@
+"""The device's configuration: /etc/envcheck/config.yaml, `--config` or ENVCHECK_CONFIG."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from envcheck.contract.document import convert
+from envcheck.errors import BadInput
+
+DEFAULT_PATH = Path("/etc/envcheck/config.yaml")
+
+
+class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a device is told. Relative paths are taken from the configuration file's directory.
+
+    `device` is the id that the device proposes (default: its host name). `python` is the interpreter
+    that serves the model, `env_file` the variables it serves with. `release_keys` are the public keys
+    whose bundles this device runs; there is no default, and the collector can't add one.
+    """
+
+    device: str = ""
+    python: str = ""
+    env_file: str = ""
+    model: str = ""
+    state_dir: str = "/var/lib/envcheck"
+    collector: str = ""
+    ca_bundle: str = ""
+    release_keys: list[str] = []
+    policy: str = ""
+    smoke_deadline_s: float = 120.0
+    smoke_quick: bool = False
+
+
+_PATHS = ("env_file", "model", "state_dir", "ca_bundle")
+
+
+def load_configuration(path: Path | None) -> Configuration:
+    """Read the configuration; without a file at the default place, the defaults.
+
+    Raises BadInput naming file and field for one that was named but is missing, or that does not fit.
+    """
+    named = path or (Path(os.environ["ENVCHECK_CONFIG"]) if os.environ.get("ENVCHECK_CONFIG") else None)
+    chosen = named or DEFAULT_PATH
+    try:
+        text = chosen.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if named is None:
+            return Configuration()
+        raise BadInput(f"there is no configuration file {chosen}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"the configuration {chosen} can't be read: {error}") from None
+    return _resolve(convert(_yaml(text, str(chosen)), Configuration, str(chosen)), chosen.parent)
+
+
+def config_option(function: Any) -> Any:
+    """Add `--config FILE` to a command."""
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Configuration file (default: ENVCHECK_CONFIG, then /etc/envcheck/config.yaml).",
+    )(function)
+
+
+def _yaml(text: str, source: str) -> Any:
+    import yaml
+
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadInput(f"{source} is not valid YAML: {' '.join(str(error).split())[:300]}") from None
+    return {} if value is None else value
+
+
+def _resolve(configuration: Configuration, base: Path) -> Configuration:
+    changes = {name: str(base / value) for name in _PATHS if (value := getattr(configuration, name))}
+    # An interpreter may be a bare name, to be found on PATH.
+    if "/" in configuration.python:
+        changes["python"] = str(base / configuration.python)
+    return msgspec.structs.replace(configuration, **changes)

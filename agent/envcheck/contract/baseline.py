@@ -1,0 +1,110 @@
+"""The baseline: the training side of one release, frozen."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar, Literal
+
+from envcheck.contract.document import Document, Value
+from envcheck.contract.evidence import Evidence, SmokeReadings
+from envcheck.errors import BadInput
+
+_RELEASE = re.compile(r"([a-z0-9][a-z0-9._-]{0,63})@([A-Za-z0-9][A-Za-z0-9._+-]{0,63})")
+
+FloorBasis = Literal["float64", "ensemble-median", "quantisation-error", "quantum"]
+
+
+class TensorSpec(Value, frozen=True, kw_only=True):
+    """An input or output as the graph declares it: a number, a symbol or None for each dimension."""
+
+    name: str
+    dtype: str
+    shape: list[int | str | None] | None = None
+
+
+class Graph(Value, frozen=True, kw_only=True):
+    """What the model's graph is made of and so needs, read without running it.
+
+    `opsets` maps domain ("" is ONNX's own) to version; `operators` maps "Op" or "domain:Op" to a count,
+    subgraphs included; `quantised` maps a scheme (U8S8, U8U8, S8S8, QDQ, dynamic) to the number of nodes.
+    """
+
+    sha256: str
+    size: int
+    ir_version: int
+    producer: str = ""
+    opsets: dict[str, int] = {}
+    operators: dict[str, int] = {}
+    inputs: list[TensorSpec] = []
+    outputs: list[TensorSpec] = []
+    quantised: dict[str, int] = {}
+    random: list[str] = []
+    external_data: list[str] = []
+    parameters: int = 0
+
+
+class Floor(Value, frozen=True, kw_only=True):
+    """The measured noise floor of one output, against the float64 reference.
+
+    `scale` is the RMS of the reference, `rms` and `max` the worst RMSE and the worst absolute error
+    in the ensemble, all in the output's own unit. `basis` says what the reference and ensemble were.
+    """
+
+    basis: FloorBasis
+    scale: float
+    rms: float
+    max: float
+    members: int = 0
+
+
+class OutputReference(Value, frozen=True, kw_only=True):
+    """What one output was in training.
+
+    `exact` outputs (integers, booleans, strings) have no floor and must agree element by element.
+    `decides` is true when the last axis holds scores of which the largest is the decision.
+    """
+
+    dtype: str
+    shape: list[int]
+    exact: bool = False
+    decides: bool = False
+    floor: Floor | None = None
+
+
+class Baseline(Document, frozen=True, kw_only=True):
+    """One release as it left training: `name@version`, and what every device is held to.
+
+    `required` names the distributions that the model's process loaded in training (canonical names);
+    a difference in any other is `info`. `evidence` is what the training machine itself measured.
+    """
+
+    FORMAT: ClassVar[str] = "envcheck.baseline/1.0"
+
+    name: str
+    version: str
+    created_at: str
+    agent: str
+    graph: Graph
+    samples: int
+    outputs: dict[str, OutputReference]
+    required: list[str]
+    providers: list[str]
+    evidence: Evidence
+    readings: SmokeReadings = SmokeReadings()
+
+    @property
+    def release(self) -> str:
+        """NAME@VERSION."""
+        return f"{self.name}@{self.version}"
+
+
+def parse_release(text: str) -> tuple[str, str]:
+    """Split NAME@VERSION; raises BadInput that says what is allowed."""
+    match = _RELEASE.fullmatch(text)
+    if match is None:
+        raise BadInput(
+            f"{text[:140]!r} is not a release",
+            "a release is NAME@VERSION, like digits@1.3: a lower-case name of letters, digits, "
+            "'.', '_' and '-', and a version of letters, digits, '.', '_', '+' and '-'",
+        )
+    return match.group(1), match.group(2)

@@ -1,0 +1,212 @@
+"""The bundle: one baseline as one signed file.
+
+A flat zip of allow-listed names, stored and not compressed (so it can't be a bomb), with a manifest of
+digests and an Ed25519 signature over the manifest's exact bytes. Equal members make equal files.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import zipfile
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from envcheck.contract.baseline import Baseline
+from envcheck.contract.canonical import digest
+from envcheck.contract.document import Document, Notice, decode, encode
+from envcheck.contract.fingerprint import Fingerprint
+from envcheck.contract.keys import is_signed_by, key_id, public_key_of
+from envcheck.errors import BadInput
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+MANIFEST = "manifest.json"
+SIGNATURE = "signature.json"
+BASELINE = "baseline.json"
+FINGERPRINT = "fingerprint.json"
+MODEL = "model.onnx"
+INPUTS = "inputs.npz"
+REFERENCE = "reference.npz"
+LABELS = "labels.npz"
+
+REQUIRED_MEMBERS = (BASELINE, FINGERPRINT, MODEL, INPUTS, REFERENCE)
+OPTIONAL_MEMBERS = (LABELS,)
+_ALLOWED = {MANIFEST, SIGNATURE, *REQUIRED_MEMBERS, *OPTIONAL_MEMBERS}
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_MAX_JSON = 16 * 1024 * 1024
+
+
+class Manifest(Document, frozen=True, kw_only=True):
+    """The digest of every member. Its exact bytes are what is signed."""
+
+    FORMAT: ClassVar[str] = "envcheck.manifest/1.0"
+
+    release: str
+    members: dict[str, str]
+
+
+class Signature(Document, frozen=True, kw_only=True):
+    """A signature over the bytes of the manifest; both fields in base64."""
+
+    FORMAT: ClassVar[str] = "envcheck.signature/1.0"
+
+    public_key: str
+    signature: str
+
+
+class Bundle:
+    """An opened bundle: digests checked, the signature held to its own key but not yet to a pinned one."""
+
+    def __init__(
+        self,
+        sha256: str,
+        manifest_bytes: bytes,
+        manifest: Manifest,
+        members: Mapping[str, bytes],
+        signature: Signature | None,
+        source: str,
+        notice: Notice | None,
+    ) -> None:
+        self.sha256 = sha256
+        self.manifest_bytes = manifest_bytes
+        self.manifest = manifest
+        self.members = members
+        self.signature = signature
+        self.source = source
+        self._notice = notice
+
+    def baseline(self) -> Baseline:
+        """Decode the baseline; raises BadInput when it is not one, or not that of the manifest."""
+        where = f"{self.source}: {BASELINE}"
+        baseline = decode(self.members[BASELINE], Baseline, where, self._notice)
+        if baseline.release != self.manifest.release:
+            raise BadInput(
+                f"{self.source}: the manifest says {self.manifest.release!r}, "
+                f"the baseline {baseline.release!r}"
+            )
+        if baseline.graph.sha256 != digest(self.members[MODEL]):
+            raise BadInput(f"{self.source}: the baseline describes another model than the one beside it")
+        return baseline
+
+    def fingerprint(self) -> Fingerprint:
+        """Decode the training fingerprint (shared facts only)."""
+        where = f"{self.source}: {FINGERPRINT}"
+        return decode(self.members[FINGERPRINT], Fingerprint, where, self._notice)
+
+    def signer(self) -> str | None:
+        """Return the public key that signed this bundle, None when it is unsigned."""
+        return None if self.signature is None else self.signature.public_key
+
+    def require_signature(self, pinned: Collection[str]) -> None:
+        """Raise BadInput unless one of the `pinned` public keys signed this bundle.
+
+        Call it before anything but the manifest is parsed.
+        """
+        if self.signature is None:
+            raise BadInput(
+                f"{self.source} is not signed", "sign it: envcheck baseline sign --key KEY " + self.source
+            )
+        if self.signature.public_key not in pinned:
+            raise BadInput(
+                f"{self.source} is signed by the key {key_id(self.signature.public_key)}, "
+                "which is not pinned here",
+                "if that is your release key, add its public key to release_keys in the configuration",
+            )
+
+
+def build_bundle(release: str, members: Mapping[str, bytes], key: Ed25519PrivateKey | None = None) -> bytes:
+    """Write a bundle of `members` (name -> bytes), signed when a key is given."""
+    for name in REQUIRED_MEMBERS:
+        if name not in members:
+            raise ValueError(f"a bundle needs {name}")
+    if unknown := set(members) - {*REQUIRED_MEMBERS, *OPTIONAL_MEMBERS}:
+        raise ValueError(f"a bundle has no place for {sorted(unknown)}")
+    manifest = encode(
+        Manifest(release=release, members={name: digest(data) for name, data in members.items()})
+    )
+    head = {MANIFEST: manifest}
+    if key is not None:
+        signature = base64.b64encode(key.sign(manifest)).decode("ascii")
+        head[SIGNATURE] = encode(Signature(public_key=public_key_of(key), signature=signature))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in (*head.items(), *sorted(members.items())):
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), data)
+    return buffer.getvalue()
+
+
+def sign_bundle(bundle: Bundle, key: Ed25519PrivateKey) -> bytes:
+    """Return `bundle` signed with `key`; an earlier signature is replaced."""
+    return build_bundle(bundle.manifest.release, bundle.members, key)
+
+
+def read_bundle(data: bytes, source: str, notice: Notice | None = None) -> Bundle:
+    """Open a bundle and check every digest; `source` names it in errors.
+
+    Raises BadInput for a truncated file, a foreign or missing member, a wrong digest, a signature that
+    does not verify, or a newer major version. Nothing but manifest and signature is parsed.
+    """
+    members = _read_members(data, source)
+    manifest_bytes = members.pop(MANIFEST, None)
+    if manifest_bytes is None:
+        raise BadInput(f"{source} is not an envcheck bundle: it has no {MANIFEST}")
+    manifest = decode(manifest_bytes[:_MAX_JSON], Manifest, f"{source}: {MANIFEST}", notice)
+    signature = _read_signature(members.pop(SIGNATURE, None), manifest_bytes, source)
+    for name in sorted({*REQUIRED_MEMBERS, *manifest.members} - set(members)):
+        raise BadInput(f"{source}: the member {name} is missing", "get the bundle again from its source")
+    for name, content in sorted(members.items()):
+        if name not in manifest.members:
+            raise BadInput(f"{source}: the member {name} is not in the manifest")
+        if digest(content) != manifest.members[name]:
+            raise BadInput(
+                f"{source}: the member {name} is damaged: its digest is not the manifest's",
+                "get the bundle again from its source",
+            )
+    return Bundle(digest(data), manifest_bytes, manifest, members, signature, source, notice)
+
+
+def _read_members(data: bytes, source: str) -> dict[str, bytes]:
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
+        raise BadInput(
+            f"{source} is not an envcheck bundle, or it is truncated", "get the bundle again from its source"
+        ) from None
+    members: dict[str, bytes] = {}
+    with archive:
+        for info in archive.infolist():
+            name = info.filename
+            if name not in _ALLOWED:
+                raise BadInput(f"{source}: a bundle has no member {name[:80]!r}", "do not run this file")
+            if name in members:
+                raise BadInput(f"{source}: the member {name} occurs twice", "do not run this file")
+            if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
+                raise BadInput(f"{source}: the member {name} is compressed; a bundle's members are stored")
+            if info.file_size > len(data):
+                raise BadInput(f"{source}: the member {name} claims to be larger than the whole file")
+            try:
+                members[name] = archive.read(info)
+            except (zipfile.BadZipFile, EOFError, ValueError, OSError, RuntimeError, NotImplementedError):
+                raise BadInput(
+                    f"{source}: the member {name} is damaged", "get the bundle again from its source"
+                ) from None
+    return members
+
+
+def _read_signature(data: bytes | None, manifest: bytes, source: str) -> Signature | None:
+    if data is None:
+        return None
+    signature = decode(data[:_MAX_JSON], Signature, f"{source}: {SIGNATURE}")
+    try:
+        raw = base64.b64decode(signature.signature, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if not is_signed_by(signature.public_key, raw, manifest):
+        raise BadInput(
+            f"{source}: the signature does not fit the manifest: the bundle was changed after it was signed",
+            "do not run this file; get the bundle again from its source",
+        )
+    return signature

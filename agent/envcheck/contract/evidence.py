@@ -1,0 +1,151 @@
+"""Evidence: what a device measured when it ran a bundle. Metrics, never verdicts."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from envcheck.contract.document import Document, Value
+
+EndingStatus = Literal["ok", "error", "crash", "timeout", "memory", "refused"]
+PlacementSource = Literal["assignment", "profile", "none"]
+OutputProblem = Literal["", "missing", "unexpected", "dtype", "shape", "non-finite"]
+
+
+class Ending(Value, frozen=True, kw_only=True):
+    """How the smoke process ended. A crash, a hang and an out-of-memory kill are evidence.
+
+    `stage` is the last stage that the child announced (start, import, session, run, done).
+    `reason` is for people, one sentence; `hint` says what mends it.
+    """
+
+    status: EndingStatus
+    stage: str = ""
+    signal: int | None = None
+    reason: str = ""
+    hint: str = ""
+
+
+class Decisions(Value, frozen=True, kw_only=True):
+    """Argmax over the last axis, device beside reference.
+
+    `largest_margin` is the largest margin (best minus second-best score in the reference) among the
+    flipped ones: a flip with a margin within twice the tolerance is a tie, not a fault.
+    """
+
+    total: int
+    flipped: int = 0
+    largest_margin: float = 0.0
+
+
+class OutputMetrics(Value, frozen=True, kw_only=True):
+    """One output on the device beside the reference of the baseline.
+
+    `problem` is set when the two cannot be compared number by number; the numbers are then absent.
+    `rmse` and `max_abs` are against the float64 reference, in the output's own unit, rounded to three
+    significant digits. `differing` counts elements of exact types (integers, booleans, strings).
+    `digest` is the SHA-256 of the raw bytes of the first run; empty when runs of this output differed.
+    """
+
+    dtype: str
+    shape: list[int] = []
+    elements: int = 0
+    problem: OutputProblem = ""
+    detail: str = ""
+    rmse: float | None = None
+    max_abs: float | None = None
+    cosine: float | None = None
+    differing: int | None = None
+    decisions: Decisions | None = None
+    digest: str = ""
+
+
+class Placement(Value, frozen=True, kw_only=True):
+    """Which execution provider ran which operators: provider -> operator type -> number of nodes.
+
+    `source` tells how it is known; with `none` nothing is proven and `nodes` is empty.
+    """
+
+    source: PlacementSource = "none"
+    nodes: dict[str, dict[str, int]] = {}
+
+
+class Runtime(Value, frozen=True, kw_only=True):
+    """What ran the model: versions as the child process saw them, and the options of its session."""
+
+    python: str = ""
+    implementation: str = ""
+    onnxruntime: str = ""
+    onnxruntime_build: str = ""
+    numpy: str = ""
+    cpu_features: list[str] = []
+    options: dict[str, str] = {}
+
+
+class Library(Value, frozen=True, kw_only=True):
+    """A native library that was loaded when the model ran; `name` is its file name."""
+
+    name: str
+    build_id: str = ""
+
+
+class Evidence(Document, frozen=True, kw_only=True):
+    """What a device measured when it ran one bundle under one fingerprint.
+
+    `bundle` is the SHA-256 of the bundle file, `fingerprint` the digest of the fingerprint it was
+    measured under: evidence counts only for that pair. `requested` and `registered` are execution
+    providers in order. `repeatable` is False when runs of the same inputs differed.
+    `accuracy` is the share of labelled samples whose argmax is the label; None without labels.
+    `canaries` are results of tiny graphs with known answers; devices that agree on them are of one
+    numeric class.
+    """
+
+    FORMAT: ClassVar[str] = "envcheck.evidence/1.0"
+
+    bundle: str
+    fingerprint: str
+    ending: Ending
+    runtime: Runtime = Runtime()
+    requested: list[str] = []
+    registered: list[str] = []
+    placement: Placement = Placement()
+    outputs: dict[str, OutputMetrics] = {}
+    repeatable: bool | None = None
+    accuracy: float | None = None
+    canaries: dict[str, str] = {}
+    libraries: list[Library] = []
+
+
+class Latency(Value, frozen=True, kw_only=True):
+    """Latencies of one run of all golden inputs' first batch, in milliseconds.
+
+    Percentiles are absent below 64 runs (FACTS: min and median only).
+    """
+
+    runs: int
+    min_ms: float
+    p50_ms: float
+    p90_ms: float | None = None
+    mad_ms: float | None = None
+
+
+class SmokeReadings(Value, frozen=True, kw_only=True):
+    """What changes from run to run and so stays out of the evidence: timings and memory."""
+
+    import_ms: float | None = None
+    session_ms: float | None = None
+    first_run_ms: float | None = None
+    latency: Latency | None = None
+    peak_memory_mb: float | None = None
+    wall_ms: float | None = None
+    throttled: bool | None = None
+
+
+class Smoke(Document, frozen=True, kw_only=True):
+    """The document that `envcheck smoke --json` prints: evidence, and the readings beside it."""
+
+    FORMAT: ClassVar[str] = "envcheck.smoke/1.0"
+
+    release: str
+    measured_at: str
+    evidence: Evidence
+    readings: SmokeReadings = SmokeReadings()

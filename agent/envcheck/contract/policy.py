@@ -1,0 +1,51 @@
+"""A policy: rules as data. What it says is checked by `judge`, which knows the comparators."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from envcheck.contract.document import Document, Value
+
+Severity = Literal["block", "warn", "info"]
+Need = Literal["required", "ignored"]
+
+
+class Rule(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One rule: which path, which comparator, which severity.
+
+    `path` is dotted; `*` stands for every name at its place. A path that begins with a section's
+    name (`python.version`, `packages.*.version`) reads facts, one that begins with `evidence`
+    reads evidence. `scope: required` limits `packages.*` to the distributions that the model loads.
+    `options` are the comparator's own (`factor: 3`).
+    """
+
+    path: str
+    compare: str
+    severity: Severity
+    scope: Literal["all", "required"] = "all"
+    options: dict[str, Any] = {}
+
+
+class Budget(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Stated limits for readings; None sets no limit. Exceeding one blocks."""
+
+    p50_ms: float | None = None
+    p90_ms: float | None = None
+    peak_memory_mb: float | None = None
+
+
+class Policy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Rules and limits, bound to a release on the collector.
+
+    `evidence: ignored` is the inventory's way: facts alone are judged. `max_age` bounds how old a report
+    may be (seconds, or like `24h`).
+    """
+
+    FORMAT: ClassVar[str] = "envcheck.policy/1.0"
+
+    name: str
+    rules: list[Rule]
+    description: str = ""
+    evidence: Need = "required"
+    max_age: str | int = "24h"
+    budget: Budget = Budget()

@@ -1,0 +1,62 @@
+"""Findings, waivers and verdicts: what `judge` and `decide` say."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from envcheck.contract.document import Document, Value
+from envcheck.contract.policy import Severity
+
+Outcome = Literal["pass", "fail", "unknown"]
+
+
+class Finding(Value, frozen=True, kw_only=True):
+    """One difference between the baseline and a device.
+
+    `rule` is the path of the policy's rule, `path` where the difference is (`packages.numpy.version`).
+    With `unknown` the thing could not be determined (missing, stale, unreadable): a blocking finding
+    then makes the verdict unknown instead of fail. `expected` and `actual` are written
+    for people. `impact` says what it means for this model, `cause` why, `hint` how to mend it.
+    """
+
+    rule: str
+    path: str
+    severity: Severity
+    message: str
+    unknown: bool = False
+    expected: str = ""
+    actual: str = ""
+    impact: str = ""
+    cause: str = ""
+    hint: str = ""
+
+
+class Findings(Document, frozen=True, kw_only=True):
+    """What `judge` returns, as it is cached: a pure function of bundle, fingerprint, evidence and policy."""
+
+    FORMAT: ClassVar[str] = "envcheck.findings/1.0"
+
+    findings: list[Finding]
+
+
+class Waiver(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A named, expiring exception: findings at `path` (`*` allowed) do not block devices of `selector`."""
+
+    name: str
+    path: str
+    expires_at: str
+    reason: str
+    selector: str = ""
+
+
+class Verdict(Document, frozen=True, kw_only=True):
+    """The answer for one device and one release."""
+
+    FORMAT: ClassVar[str] = "envcheck.verdict/1.0"
+
+    outcome: Outcome
+    release: str
+    findings: list[Finding] = []
+    waived: list[Finding] = []
+    policy: str = ""
+    subject: str = ""

@@ -1,0 +1,209 @@
+"""What travels between a device, CI and the collector. See docs/wire.md for the routes."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from envcheck.contract.document import Document, Value
+from envcheck.contract.evidence import Latency
+from envcheck.contract.policy import Policy
+from envcheck.contract.verdict import Outcome
+
+DeviceState = Literal["accepted", "pending", "revoked", "quarantined"]
+
+
+class Enrolment(Document, frozen=True, kw_only=True):
+    """A device asks to be known. `labels` are proposals; those of the token or the operator count.
+
+    `public_key` is the raw Ed25519 key in base64; `hardware` a digest of the serials that the
+    device can read (empty when it can read none).
+    """
+
+    FORMAT: ClassVar[str] = "envcheck.enrolment/1.0"
+
+    token: str
+    device: str
+    public_key: str
+    hardware: str = ""
+    labels: dict[str, str] = {}
+
+
+class EnrolmentAnswer(Document, frozen=True, kw_only=True):
+    """What became of it. `epoch` counts the enrolments of this device and goes into its reports."""
+
+    FORMAT: ClassVar[str] = "envcheck.enrolment-answer/1.0"
+
+    device: str
+    state: DeviceState
+    epoch: int
+    labels: dict[str, str] = {}
+
+
+class Result(Value, frozen=True, kw_only=True):
+    """A device's evidence for one bundle, by digest, with the readings that `decide` needs."""
+
+    evidence: str
+    measured_at: str
+    latency: Latency | None = None
+    peak_memory_mb: float | None = None
+    throttled: bool | None = None
+
+
+class Report(Document, frozen=True, kw_only=True):
+    """A device's statement about itself. `results` maps the SHA-256 of a bundle to its result.
+
+    `readings` are flat ("memory.available_mb": 512). The device speaks for itself: who it is comes
+    from the key that signed the request.
+    """
+
+    FORMAT: ClassVar[str] = "envcheck.report/1.0"
+
+    epoch: int
+    seq: int
+    captured_at: str
+    fingerprint: str
+    results: dict[str, Result] = {}
+    readings: dict[str, bool | int | float | str] = {}
+    hardware: str = ""
+
+
+class ReleaseOffer(Value, frozen=True, kw_only=True):
+    """A release that is meant for this device: fetch the bundle by its digest, check it, run it."""
+
+    release: str
+    sha256: str
+    size: int
+    url: str = ""
+
+
+class ReportAnswer(Document, frozen=True, kw_only=True):
+    """`stored` is the SHA-256 of the body that was stored: without it nothing was acknowledged.
+
+    `missing` names objects that the collector has never seen and wants.
+    """
+
+    FORMAT: ClassVar[str] = "envcheck.report-answer/1.0"
+
+    stored: str
+    missing: list[str] = []
+    releases: list[ReleaseOffer] = []
+    next_report_s: int = 300
+
+
+class ObjectAnswer(Document, frozen=True, kw_only=True):
+    """An object was stored; `missing` names objects that it refers to and that are wanted too."""
+
+    FORMAT: ClassVar[str] = "envcheck.object-answer/1.0"
+
+    stored: str
+    missing: list[str] = []
+
+
+class BundleAnswer(Document, frozen=True, kw_only=True):
+    """A bundle was stored under its digest."""
+
+    FORMAT: ClassVar[str] = "envcheck.bundle-answer/1.0"
+
+    stored: str
+    size: int
+
+
+class ReleasePush(Document, frozen=True, kw_only=True):
+    """Give the collector a release: a stored bundle, the policy it is judged by, the devices it is for."""
+
+    FORMAT: ClassVar[str] = "envcheck.release-push/1.0"
+
+    bundle: str
+    policy: Policy
+    selector: str = ""
+
+
+class ReleaseAnswer(Document, frozen=True, kw_only=True):
+    """The release as the collector holds it; `revision` counts changes of its policy or selector."""
+
+    FORMAT: ClassVar[str] = "envcheck.release-answer/1.0"
+
+    release: str
+    bundle: str
+    policy: str
+    selector: str
+    revision: int
+
+
+class GateQuestion(Document, frozen=True, kw_only=True):
+    """Are these devices ready for this release?
+
+    Shares are fractions from 0 to 1; `max_age_s` None takes the policy's; `expect` names devices that must be
+    there: an absent one counts as unknown.
+    """
+
+    FORMAT: ClassVar[str] = "envcheck.gate-question/1.0"
+
+    release: str
+    cohort: str = ""
+    min_ready: float = 1.0
+    max_unknown: float = 0.0
+    max_age_s: int | None = None
+    expect: list[str] = []
+
+
+class GateGroup(Value, frozen=True, kw_only=True):
+    """Devices that have one answer for one reason; `devices` are the first few of `count`."""
+
+    outcome: Outcome
+    reason: str
+    count: int
+    devices: list[str]
+    path: str = ""
+    cause: str = ""
+    hint: str = ""
+
+
+class GateAnswer(Document, frozen=True, kw_only=True):
+    """The gate's answer: pass, fail or unknown, and why."""
+
+    FORMAT: ClassVar[str] = "envcheck.gate-answer/1.0"
+
+    release: str
+    cohort: str
+    outcome: Outcome
+    total: int
+    ready: int
+    blocked: int
+    unknown: int
+    min_ready: float
+    max_unknown: float
+    groups: list[GateGroup] = []
+    common: list[str] = []
+
+
+class FleetDevice(Value, frozen=True, kw_only=True):
+    """One row of the fleet table. `outcome` and `reason` are for the release asked about, if any."""
+
+    device: str
+    state: DeviceState
+    labels: dict[str, str] = {}
+    last_seen: str = ""
+    fingerprint: str = ""
+    python: str = ""
+    onnxruntime: str = ""
+    outcome: Outcome | None = None
+    reason: str = ""
+
+
+class FleetAnswer(Document, frozen=True, kw_only=True):
+    """Devices in the order of their ids; `next` is where the following page begins, empty at the end."""
+
+    FORMAT: ClassVar[str] = "envcheck.fleet-answer/1.0"
+
+    devices: list[FleetDevice]
+    next: str = ""
+
+
+class Problem(Document, frozen=True, kw_only=True):
+    """The one shape of every error answer of the collector."""
+
+    FORMAT: ClassVar[str] = "envcheck.problem/1.0"
+
+    message: str
+    hint: str = ""

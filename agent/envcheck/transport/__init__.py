@@ -1,0 +1,1 @@
+"""How a device and CI talk to the collector: client, request signing, spool."""

@@ -1,0 +1,1 @@
+"""The collector: stores reports, judges, answers the gate."""
