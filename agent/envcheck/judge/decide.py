@@ -1,0 +1,162 @@
+"""decide: findings, readings, labels, waivers and the time give a verdict. Pure and cheap.
+
+Timings, throttling, age and waivers live only here, so that `judge` can be cached.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+
+from envcheck.contract.document import Value
+from envcheck.contract.policy import Budget, Policy
+from envcheck.contract.selector import parse_selector
+from envcheck.contract.verdict import Finding, Outcome, Verdict, Waiver
+from envcheck.contract.wire import Result
+from envcheck.errors import BadInput
+from envcheck.judge.paths import matches, split
+
+_AGE = re.compile(r"(\d{1,9})\s*(s|m|h|d|w)?")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+class DeviceReadings(Value, frozen=True, kw_only=True):
+    """What of a device changes by the minute: when it was last heard of, and its result's timings.
+
+    `seen_at` is None when age does not count (two files beside each other).
+    """
+
+    seen_at: datetime | None = None
+    result: Result | None = None
+
+
+def decide(
+    findings: Sequence[Finding],
+    readings: DeviceReadings,
+    labels: Mapping[str, str],
+    waivers: Sequence[Waiver],
+    policy: Policy,
+    now: datetime,
+    *,
+    release: str,
+    subject: str = "",
+    max_age_s: int | None = None,
+) -> Verdict:
+    """Return the verdict for one device and release.
+
+    A blocking finding fails; one that could not be determined makes the verdict unknown instead; a
+    real block outranks an unknown. `max_age_s` overrides the policy's.
+    """
+    everything = [*findings, *_age(readings, policy, now, max_age_s), *_budget(readings, policy.budget)]
+    kept: list[Finding] = []
+    waived: list[Finding] = []
+    for finding in everything:
+        (waived if _is_waived(finding, labels, waivers, now) else kept).append(finding)
+    return Verdict(
+        outcome=_outcome(kept),
+        release=release,
+        findings=kept,
+        waived=waived,
+        policy=policy.name,
+        subject=subject,
+    )
+
+
+def parse_age(value: str | int, source: str) -> int:
+    """Read an age (`24h`, `90m`, `7d`, seconds); raises BadInput naming `source`."""
+    match = _AGE.fullmatch(str(value).strip())
+    if match is None:
+        raise BadInput(f"{source}: {str(value)[:40]!r} is not an age", "an age is like 90m, 24h or 7d")
+    return int(match.group(1)) * _UNITS[match.group(2) or "s"]
+
+
+def parse_time(text: str, source: str) -> datetime:
+    """Read an RFC 3339 time with its zone; raises BadInput naming `source`."""
+    try:
+        # Python 3.10 does not read the Z that RFC 3339 prefers.
+        time = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise BadInput(f"{source}: {text[:40]!r} is not a time", "a time is like 2026-01-31T12:00:00Z")
+    return time.astimezone(timezone.utc)
+
+
+def _outcome(findings: Sequence[Finding]) -> Outcome:
+    blocking = [finding for finding in findings if finding.severity == "block"]
+    if any(not finding.unknown for finding in blocking):
+        return "fail"
+    return "unknown" if blocking else "pass"
+
+
+def _age(readings: DeviceReadings, policy: Policy, now: datetime, max_age_s: int | None) -> Iterator[Finding]:
+    if readings.seen_at is None:
+        return
+    limit = parse_age(policy.max_age, "max_age") if max_age_s is None else max_age_s
+    if now - readings.seen_at > timedelta(seconds=limit):
+        yield Finding(
+            rule="max_age",
+            path="report",
+            severity="block",
+            unknown=True,
+            message=f"no report for more than {_written(limit)}",
+            expected=f"within {_written(limit)}",
+            actual=readings.seen_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            hint="is the device on, and its envcheck-report.timer active?",
+        )
+
+
+def _budget(readings: DeviceReadings, budget: Budget) -> Iterator[Finding]:
+    result = readings.result
+    latency = result.latency if result is not None else None
+    measured = {
+        "p50_ms": latency.p50_ms if latency is not None else None,
+        "p90_ms": latency.p90_ms if latency is not None else None,
+        "peak_memory_mb": result.peak_memory_mb if result is not None else None,
+    }
+    throttled = result is not None and bool(result.throttled)
+    for name, actual in measured.items():
+        limit = getattr(budget, name)
+        if limit is not None and (actual is None or actual > limit):
+            # A throttled timing is invalid: it neither passes nor fails.
+            invalid = throttled and name != "peak_memory_mb"
+            yield _over_budget(name, limit, actual, invalid=invalid)
+
+
+def _over_budget(name: str, limit: float, actual: float | None, *, invalid: bool) -> Finding:
+    quantity, unit = name.rsplit("_", 1)
+    label = {"p50": "latency p50", "p90": "latency p90", "peak_memory": "peak memory"}[quantity]
+    unit = {"ms": "ms", "mb": "MB"}[unit]
+    if actual is None:
+        message = f"{label} was not measured"
+    elif invalid:
+        message = f"{label} {actual:.3g} {unit} was measured while the device throttled"
+    else:
+        message = f"{label} {actual:.3g} {unit}, budget {limit:g} {unit}"
+    return Finding(
+        rule=f"budget.{name}",
+        path=f"readings.{name}",
+        severity="block",
+        unknown=invalid or actual is None,
+        message=message,
+        expected=f"<= {limit:g} {unit}",
+        actual="" if actual is None else f"{actual:.3g} {unit}",
+        hint="run: envcheck report --fresh" if invalid or actual is None else "",
+    )
+
+
+def _is_waived(finding: Finding, labels: Mapping[str, str], waivers: Sequence[Waiver], now: datetime) -> bool:
+    return finding.severity == "block" and any(
+        matches(waiver.path, split(finding.path))
+        and parse_time(waiver.expires_at, f"waiver {waiver.name}") > now
+        and parse_selector(waiver.selector).matches(labels)
+        for waiver in waivers
+    )
+
+
+def _written(seconds: int) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size and seconds % size == 0 and (unit != "d" or seconds > 86400):
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
