@@ -238,7 +238,7 @@ def main() -> None:
     torch.manual_seed(SEED)
     make(train(Cnn(), digits, epochs=15, rate=3e-3), digits, output / "cnn.onnx")
     torch.manual_seed(SEED)
-    transformer = train(Transformer(), digits, epochs=20, rate=1e-3)
+    transformer = train(Transformer(), digits, epochs=30, rate=5e-4)
     logits = make(transformer, digits, output / "transformer.onnx")
     quantise(output / "transformer.onnx", output / "transformer-int8.onnx")
     report(output / "transformer-int8.onnx", digits, logits)
