@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import click
 import msgspec
 
 from envcheck.contract.document import convert
+from envcheck.contract.yaml_text import read_yaml
 from envcheck.errors import BadInput
 
 DEFAULT_PATH = Path("/etc/envcheck/config.yaml")
@@ -32,7 +33,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ca_bundle: str = ""
     release_keys: list[str] = []
     policy: str = ""
-    smoke_deadline_s: float = 120.0
+    smoke_deadline_s: Annotated[float, msgspec.Meta(gt=0, le=86400)] = 120.0
     smoke_quick: bool = False
 
 
@@ -54,7 +55,7 @@ def load_configuration(path: Path | None) -> Configuration:
         raise BadInput(f"there is no configuration file {chosen}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"the configuration {chosen} can't be read: {error}") from None
-    return _resolve(convert(_yaml(text, str(chosen)), Configuration, str(chosen)), chosen.parent)
+    return _resolve(convert(read_yaml(text, str(chosen)), Configuration, str(chosen)), chosen.parent)
 
 
 def config_option(function: Any) -> Any:
@@ -64,16 +65,6 @@ def config_option(function: Any) -> Any:
         type=click.Path(path_type=Path, dir_okay=False),
         help="Configuration file (default: ENVCHECK_CONFIG, then /etc/envcheck/config.yaml).",
     )(function)
-
-
-def _yaml(text: str, source: str) -> Any:
-    import yaml
-
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadInput(f"{source} is not valid YAML: {' '.join(str(error).split())[:300]}") from None
-    return {} if value is None else value
 
 
 def _resolve(configuration: Configuration, base: Path) -> Configuration:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import ClassVar, Literal
 
+from msgspec import field
+
 from envcheck.contract.document import Document, Value
 from envcheck.contract.evidence import Evidence, SmokeReadings
 from envcheck.errors import BadInput
@@ -90,7 +92,7 @@ class Baseline(Document, frozen=True, kw_only=True):
     required: list[str]
     providers: list[str]
     evidence: Evidence
-    readings: SmokeReadings = SmokeReadings()
+    readings: SmokeReadings = field(default_factory=SmokeReadings)
 
     @property
     def release(self) -> str:

@@ -1,23 +1,23 @@
 """The bundle: one baseline as one signed file.
 
 A flat zip of allow-listed names, stored and not compressed (so it can't be a bomb), with a manifest of
-digests and an Ed25519 signature over the manifest's exact bytes. Equal members make equal files.
+digests and an Ed25519 signature over the manifest's exact bytes. Equal members make equal files, and
+only that one file is read: not a byte of it is outside of what is checked.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import io
-import zipfile
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
+from envcheck.contract.archive import check_archive, read_archive, write_archive
 from envcheck.contract.baseline import Baseline
 from envcheck.contract.canonical import digest
 from envcheck.contract.document import Document, Notice, decode, encode
 from envcheck.contract.fingerprint import Fingerprint
-from envcheck.contract.keys import is_signed_by, key_id, public_key_of
+from envcheck.contract.keys import is_one_of, is_signed_by, key_id, public_key_of
 from envcheck.errors import BadInput
 
 if TYPE_CHECKING:
@@ -34,9 +34,8 @@ LABELS = "labels.npz"
 
 REQUIRED_MEMBERS = (BASELINE, FINGERPRINT, MODEL, INPUTS, REFERENCE)
 OPTIONAL_MEMBERS = (LABELS,)
-_ALLOWED = {MANIFEST, SIGNATURE, *REQUIRED_MEMBERS, *OPTIONAL_MEMBERS}
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-_MAX_JSON = 16 * 1024 * 1024
+_ALLOWED = frozenset({MANIFEST, SIGNATURE, *REQUIRED_MEMBERS, *OPTIONAL_MEMBERS})
+_MAX_HEAD = 64 * 1024
 
 
 class Manifest(Document, frozen=True, kw_only=True):
@@ -109,7 +108,7 @@ class Bundle:
             raise BadInput(
                 f"{self.source} is not signed", "sign it: envcheck baseline sign --key KEY " + self.source
             )
-        if self.signature.public_key not in pinned:
+        if not is_one_of(self.signature.public_key, pinned, "the pinned release keys"):
             raise BadInput(
                 f"{self.source} is signed by the key {key_id(self.signature.public_key)}, "
                 "which is not pinned here",
@@ -131,11 +130,7 @@ def build_bundle(release: str, members: Mapping[str, bytes], key: Ed25519Private
     if key is not None:
         signature = base64.b64encode(key.sign(manifest)).decode("ascii")
         head[SIGNATURE] = encode(Signature(public_key=public_key_of(key), signature=signature))
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in (*head.items(), *sorted(members.items())):
-            archive.writestr(zipfile.ZipInfo(name, _EPOCH), data)
-    return buffer.getvalue()
+    return write_archive({**head, **dict(sorted(members.items()))})
 
 
 def sign_bundle(bundle: Bundle, key: Ed25519PrivateKey) -> bytes:
@@ -147,64 +142,53 @@ def read_bundle(data: bytes, source: str, notice: Notice | None = None) -> Bundl
     """Open a bundle and check every digest; `source` names it in errors.
 
     Raises BadInput for a truncated file, a foreign or missing member, a wrong digest, a signature that
-    does not verify, or a newer major version. Nothing but manifest and signature is parsed.
+    does not verify, a newer major version, or a single byte that is not as `build_bundle` writes it.
+    Nothing but manifest and signature is parsed.
     """
-    members = _read_members(data, source)
-    manifest_bytes = members.pop(MANIFEST, None)
-    if manifest_bytes is None:
+    members = read_archive(data, _ALLOWED, source)
+    if MANIFEST not in members:
         raise BadInput(f"{source} is not an envcheck bundle: it has no {MANIFEST}")
-    manifest = decode(manifest_bytes[:_MAX_JSON], Manifest, f"{source}: {MANIFEST}", notice)
-    signature = _read_signature(members.pop(SIGNATURE, None), manifest_bytes, source)
+    manifest_bytes = members.pop(MANIFEST)
+    manifest = decode(_bounded(manifest_bytes, MANIFEST, source), Manifest, f"{source}: {MANIFEST}", notice)
+    signature_bytes = members.pop(SIGNATURE, None)
+    signature = _read_signature(signature_bytes, manifest_bytes, source)
+    _check_digests(members, manifest, source)
+    head = {MANIFEST: manifest_bytes}
+    if signature_bytes is not None:
+        head[SIGNATURE] = signature_bytes
+    check_archive(data, {**head, **dict(sorted(members.items()))}, source)
+    return Bundle(digest(data), manifest_bytes, manifest, members, signature, source, notice)
+
+
+def _check_digests(members: Mapping[str, bytes], manifest: Manifest, source: str) -> None:
     for name in sorted({*REQUIRED_MEMBERS, *manifest.members} - set(members)):
-        raise BadInput(f"{source}: the member {name} is missing", "get the bundle again from its source")
+        raise BadInput(f"{source}: the member {name[:80]} is missing", "get the bundle again from its source")
     for name, content in sorted(members.items()):
         if name not in manifest.members:
-            raise BadInput(f"{source}: the member {name} is not in the manifest")
+            raise BadInput(f"{source}: the member {name} is not in the manifest", "do not run this file")
         if digest(content) != manifest.members[name]:
             raise BadInput(
                 f"{source}: the member {name} is damaged: its digest is not the manifest's",
                 "get the bundle again from its source",
             )
-    return Bundle(digest(data), manifest_bytes, manifest, members, signature, source, notice)
 
 
-def _read_members(data: bytes, source: str) -> dict[str, bytes]:
-    try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
-        raise BadInput(
-            f"{source} is not an envcheck bundle, or it is truncated", "get the bundle again from its source"
-        ) from None
-    members: dict[str, bytes] = {}
-    with archive:
-        for info in archive.infolist():
-            name = info.filename
-            if name not in _ALLOWED:
-                raise BadInput(f"{source}: a bundle has no member {name[:80]!r}", "do not run this file")
-            if name in members:
-                raise BadInput(f"{source}: the member {name} occurs twice", "do not run this file")
-            if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
-                raise BadInput(f"{source}: the member {name} is compressed; a bundle's members are stored")
-            if info.file_size > len(data):
-                raise BadInput(f"{source}: the member {name} claims to be larger than the whole file")
-            try:
-                members[name] = archive.read(info)
-            except (zipfile.BadZipFile, EOFError, ValueError, OSError, RuntimeError, NotImplementedError):
-                raise BadInput(
-                    f"{source}: the member {name} is damaged", "get the bundle again from its source"
-                ) from None
-    return members
+def _bounded(data: bytes, name: str, source: str) -> bytes:
+    if len(data) > _MAX_HEAD:
+        raise BadInput(f"{source}: the member {name} is larger than {_MAX_HEAD} bytes")
+    return data
 
 
 def _read_signature(data: bytes | None, manifest: bytes, source: str) -> Signature | None:
     if data is None:
         return None
-    signature = decode(data[:_MAX_JSON], Signature, f"{source}: {SIGNATURE}")
+    signature = decode(_bounded(data, SIGNATURE, source), Signature, f"{source}: {SIGNATURE}")
     try:
         raw = base64.b64decode(signature.signature, validate=True)
     except (binascii.Error, ValueError):
         raw = b""
-    if not is_signed_by(signature.public_key, raw, manifest):
+    fits = is_signed_by(signature.public_key, raw, manifest, f"{source}: {SIGNATURE}: public_key")
+    if not fits or base64.b64encode(raw).decode("ascii") != signature.signature:
         raise BadInput(
             f"{source}: the signature does not fit the manifest: the bundle was changed after it was signed",
             "do not run this file; get the bundle again from its source",

@@ -11,11 +11,12 @@ from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
-from envcheck.contract.canonical import canonical_json, digest
+from envcheck.contract.canonical import MAX_DEPTH, Unwritable, digest, plain, write
+from envcheck.contract.mismatch import explain
 from envcheck.errors import BadInput
 
-_FORMAT = re.compile(r"envcheck\.([a-z-]+)/(\d{1,4})\.(\d{1,4})")
-_MAX_KEYS_TRIED = 2000
+_FORMAT = re.compile(r"envcheck\.([a-z-]+)/([0-9]{1,4})\.([0-9]{1,4})")
+_MANY_DIGITS = re.compile(rb"[0-9]{19}")
 
 Notice = Callable[[str], None]
 
@@ -36,7 +37,7 @@ T = TypeVar("T")
 
 def encode(document: Document) -> bytes:
     """Return the canonical bytes of `document`, its `format` included."""
-    return canonical_json({"format": document.FORMAT, **msgspec.to_builtins(document)})
+    return write({"format": document.FORMAT, **plain(document)})
 
 
 def document_digest(document: Document) -> str:
@@ -47,34 +48,41 @@ def document_digest(document: Document) -> str:
 def decode(data: bytes, kind: type[D], source: str, notice: Notice | None = None) -> D:
     """Read a document of `kind`; `source` says in errors what was read (a file name, "the answer of URL").
 
-    `notice` is called with a sentence when the document is of a newer minor version.
+    `notice` is called with a sentence when the document is of a newer minor version. What could not be
+    written again (integers beyond 64 bits, nesting beyond MAX_DEPTH) is refused here.
     Raises BadInput that names the field's path when the bytes are not such a document.
     """
-    header = _decode_json(data, _Header, source)
-    check_format(header.format, kind, source, notice)
+    check_format(_header(data, source), kind, source, notice)
     if kind.__struct_config__.forbid_unknown_fields:
-        fields = dict(_plain(data))
+        fields = dict(_decode_json(data, dict[str, Any], source))
         del fields["format"]
         return convert(fields, kind, source)
-    return _decode_json(data, kind, source)
+    document = _decode_json(data, kind, source)
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH or _MANY_DIGITS.search(data):
+        _require_writable(document, source)
+    return document
 
 
 def decode_any(data: bytes, kinds: tuple[type[D], ...], source: str, notice: Notice | None = None) -> D:
     """Read a document that may be of any of `kinds`, chosen by its `format`."""
-    found = _FORMAT.fullmatch(_decode_json(data, _Header, source).format)
+    found = _header(data, source)
     for kind in kinds:
-        if found and _FORMAT.fullmatch(kind.FORMAT).group(1) == found.group(1):  # type: ignore[union-attr]
+        if found.rpartition("/")[0] == kind.FORMAT.rpartition("/")[0]:
             return decode(data, kind, source, notice)
     wanted = " or ".join(kind.FORMAT for kind in kinds)
-    raise BadInput(f"{source} is not a document that can be used here", f"wanted: {wanted}")
+    raise BadInput(f"{source} holds a {found[:80]!r}, which can't be used here", f"wanted: {wanted}")
 
 
 def convert(value: Any, kind: type[T], source: str) -> T:
-    """Turn plain data (from YAML, say) into `kind`; raises BadInput with the path of what does not fit."""
+    """Turn plain data (from YAML, say) into `kind`; raises BadInput with the path of what does not fit.
+
+    What JSON could not hold (NaN, dates, keys that are not text) is refused wherever it stands.
+    """
+    _require_writable(value, source)
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        raise BadInput(f"{source}: {_with_path(error, value, kind)}") from None
+        raise BadInput(f"{source}: {explain(error, value, kind)}") from None
 
 
 def check_format(found: str, kind: type[Document], source: str, notice: Notice | None = None) -> None:
@@ -85,22 +93,23 @@ def check_format(found: str, kind: type[Document], source: str, notice: Notice |
         raise ValueError(f"{kind.__name__}.FORMAT is malformed")
     if match is None:
         raise BadInput(f"{source}: `format` is {found[:80]!r}", f"wanted {kind.FORMAT!r}")
-    if match.group(1) != expected.group(1):
-        raise BadInput(f"{source} holds a {match.group(1)}, not a {expected.group(1)}")
+    name, wanted = match.group(1)[:80], expected.group(1)
+    if name != wanted:
+        raise BadInput(f"{source} holds a {name}, not a {wanted}")
     major, minor = int(match.group(2)), int(match.group(3))
     own_major, own_minor = int(expected.group(2)), int(expected.group(3))
     if major > own_major:
         raise BadInput(
-            f"{source} is a {match.group(1)} of version {major}.{minor}; "
-            f"this envcheck reads up to {own_major}.x",
+            f"{source} is a {name} of version {major}.{minor}; this envcheck reads up to {own_major}.x",
             "upgrade envcheck here: pip install --upgrade envcheck",
         )
     if major < own_major:
-        raise BadInput(f"{source} is a {match.group(1)} of the old version {major}.{minor}", "create it anew")
+        raise BadInput(f"{source} is a {name} of the old version {major}.{minor}", "create it anew")
     if minor > own_minor and notice is not None:
+        strict = kind.__struct_config__.forbid_unknown_fields
         notice(
-            f"{source} was written by a newer envcheck ({match.group(1)} {major}.{minor}); "
-            "what this one does not know is ignored"
+            f"{source} was written for a newer envcheck ({name} {major}.{minor}); "
+            f"what this one does not know is {'refused' if strict else 'ignored'}"
         )
 
 
@@ -108,76 +117,35 @@ class _Header(msgspec.Struct):
     format: str
 
 
+def _header(data: bytes, source: str) -> str:
+    # Fields that a type does not know are skipped without a look at their text: so look here, once.
+    try:
+        str(data, "utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{source} is not valid JSON: byte {error.start} is not UTF-8") from None
+    return _decode_json(data, _Header, source).format
+
+
 def _decode_json(data: bytes, kind: type[T], source: str) -> T:
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:
-        raise BadInput(f"{source}: {_with_path(error, _plain(data), kind)}") from None
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise BadInput(f"{source}: {explain(error, _untyped(data), kind)}") from None
+    except RecursionError:
+        raise BadInput(f"{source} is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{source} is not valid JSON: {str(error)[:200]}") from None
 
 
-def _plain(data: bytes) -> Any:
+def _untyped(data: bytes) -> Any:
     try:
         return msgspec.json.decode(data)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
 
 
-def _with_path(error: msgspec.ValidationError, value: Any, kind: type[Any]) -> str:
-    """Turn msgspec's "... - at `$.a[...].b`" into "a.key.b: ...", the key found by trying."""
-    message, found, where = str(error).rpartition(" - at `$")
-    if not found:
-        return f"{str(error)[:300]}"
-    path = where.rstrip("`")
-    while "[...]" in path and value is not None:
-        head = path[: path.index("[...]")]
-        key = _culprit(value, head, kind, str(error))
-        if key is None:
-            break
-        path = path.replace("[...]", f".{key}", 1)
-        value = _only(value, head, key)
-    return f"{path.lstrip('.')[:300]}: {message[:300]}"
-
-
-def _steps(path: str) -> list[str | int]:
-    steps: list[str | int] = []
-    for name, index in re.findall(r"\.([^.\[\]]+)|\[(\d+)\]", path):
-        steps.append(name if name else int(index))
-    return steps
-
-
-def _at(value: Any, path: str) -> Any:
-    for step in _steps(path):
-        try:
-            value = value[step]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return value
-
-
-def _only(value: Any, path: str, key: str) -> Any:
-    """Copy `value` with the mapping at `path` reduced to `key`."""
-
-    def reduce(node: Any, steps: list[str | int]) -> Any:
-        if not steps:
-            return {key: node[key]}
-        step = steps[0]
-        if isinstance(node, dict):
-            return {**node, step: reduce(node[step], steps[1:])}
-        return [*node[:step], reduce(node[step], steps[1:]), *node[int(step) + 1 :]]
-
-    return reduce(value, _steps(path))
-
-
-def _culprit(value: Any, path: str, kind: type[Any], message: str) -> str | None:
-    mapping = _at(value, path)
-    if not isinstance(mapping, dict) or len(mapping) > _MAX_KEYS_TRIED:
-        return None
-    for key in mapping:
-        try:
-            msgspec.convert(_only(value, path, key), kind)
-        except msgspec.ValidationError as error:
-            if str(error) == message:
-                return str(key)
-    return None
+def _require_writable(value: Any, source: str) -> None:
+    try:
+        plain(value)
+    except Unwritable as error:
+        raise BadInput(f"{source}: {error}") from None

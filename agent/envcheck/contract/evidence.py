@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from msgspec import field
+
 from envcheck.contract.document import Document, Value
 
 EndingStatus = Literal["ok", "error", "crash", "timeout", "memory", "refused"]
@@ -104,10 +106,10 @@ class Evidence(Document, frozen=True, kw_only=True):
     bundle: str
     fingerprint: str
     ending: Ending
-    runtime: Runtime = Runtime()
+    runtime: Runtime = field(default_factory=Runtime)
     requested: list[str] = []
     registered: list[str] = []
-    placement: Placement = Placement()
+    placement: Placement = field(default_factory=Placement)
     outputs: dict[str, OutputMetrics] = {}
     repeatable: bool | None = None
     accuracy: float | None = None
@@ -148,4 +150,4 @@ class Smoke(Document, frozen=True, kw_only=True):
     release: str
     measured_at: str
     evidence: Evidence
-    readings: SmokeReadings = SmokeReadings()
+    readings: SmokeReadings = field(default_factory=SmokeReadings)

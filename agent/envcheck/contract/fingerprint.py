@@ -100,11 +100,14 @@ def shared_fingerprint(fingerprint: Fingerprint) -> SharedFingerprint:
 
 
 def only_shared(fingerprint: Fingerprint) -> Fingerprint:
-    """Drop device facts and readings: what may travel to other machines inside a bundle."""
+    """Drop device facts and readings: what may travel to other machines inside a bundle.
+
+    The digest is computed, never believed.
+    """
     return Fingerprint(
         captured_at=fingerprint.captured_at,
         agent=fingerprint.agent,
-        digest=fingerprint.digest,
+        digest=fingerprint_objects(fingerprint.sections)[0],
         sections={
             name: Section(status=section.status, reason=section.reason, shared=section.shared)
             for name, section in fingerprint.sections.items()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from envcheck.errors import BadInput
@@ -54,17 +55,22 @@ def load_public_key(text: str, source: str) -> Ed25519PublicKey:
     return Ed25519PublicKey.from_public_bytes(_raw(text, source))
 
 
+def is_one_of(public_key: str, pinned: Iterable[str], source: str) -> bool:
+    """Tell whether `public_key` is among the `pinned` ones; BadInput naming `source` if one is no key."""
+    return _raw(public_key, "the public key") in {_raw(key, f"{key[:100]!r} in {source}") for key in pinned}
+
+
 def key_id(public_key: str) -> str:
     """Return the short name of a public key: 32 hexadecimal digits of its SHA-256."""
     return hashlib.sha256(_raw(public_key, "the public key")).hexdigest()[:32]
 
 
-def is_signed_by(public_key: str, signature: bytes, message: bytes) -> bool:
-    """Tell whether `signature` is `public_key`'s over `message`."""
+def is_signed_by(public_key: str, signature: bytes, message: bytes, source: str = "the public key") -> bool:
+    """Tell whether `signature` is `public_key`'s over `message`; BadInput naming `source` if it is no key."""
     from cryptography.exceptions import InvalidSignature
 
     try:
-        load_public_key(public_key, "the public key").verify(signature, message)
+        load_public_key(public_key, source).verify(signature, message)
     except InvalidSignature:
         return False
     return True
@@ -75,7 +81,8 @@ def _raw(text: str, source: str) -> bytes:
         raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raw = b""
-    if len(raw) != 32:
+    # One key has one spelling: base64 would take any of four last characters.
+    if len(raw) != 32 or base64.b64encode(raw).decode("ascii") != text:
         raise BadInput(
             f"{source} is not a public key",
             "a public key is 32 bytes in base64, as `envcheck key create` prints it",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+from msgspec import field
+
 from envcheck.contract.document import Document, Value
 
 Severity = Literal["block", "warn", "info"]
@@ -48,4 +50,4 @@ class Policy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     description: str = ""
     evidence: Need = "required"
     max_age: str | int = "24h"
-    budget: Budget = Budget()
+    budget: Budget = field(default_factory=Budget)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta
 
 from envcheck.contract.document import Document, Value
 from envcheck.contract.evidence import Latency
 from envcheck.contract.policy import Policy
 from envcheck.contract.verdict import Outcome
 
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 DeviceState = Literal["accepted", "pending", "revoked", "quarantined"]
 
 
@@ -35,7 +39,7 @@ class EnrolmentAnswer(Document, frozen=True, kw_only=True):
 
     device: str
     state: DeviceState
-    epoch: int
+    epoch: Count
     labels: dict[str, str] = {}
 
 
@@ -58,8 +62,8 @@ class Report(Document, frozen=True, kw_only=True):
 
     FORMAT: ClassVar[str] = "envcheck.report/1.0"
 
-    epoch: int
-    seq: int
+    epoch: Count
+    seq: Count
     captured_at: str
     fingerprint: str
     results: dict[str, Result] = {}
@@ -72,7 +76,7 @@ class ReleaseOffer(Value, frozen=True, kw_only=True):
 
     release: str
     sha256: str
-    size: int
+    size: Count
     url: str = ""
 
 
@@ -87,7 +91,7 @@ class ReportAnswer(Document, frozen=True, kw_only=True):
     stored: str
     missing: list[str] = []
     releases: list[ReleaseOffer] = []
-    next_report_s: int = 300
+    next_report_s: Annotated[int, Meta(ge=1, le=7 * 86400)] = 300
 
 
 class ObjectAnswer(Document, frozen=True, kw_only=True):
@@ -105,7 +109,7 @@ class BundleAnswer(Document, frozen=True, kw_only=True):
     FORMAT: ClassVar[str] = "envcheck.bundle-answer/1.0"
 
     stored: str
-    size: int
+    size: Count
 
 
 class ReleasePush(Document, frozen=True, kw_only=True):
@@ -127,7 +131,7 @@ class ReleaseAnswer(Document, frozen=True, kw_only=True):
     bundle: str
     policy: str
     selector: str
-    revision: int
+    revision: Count
 
 
 class GateQuestion(Document, frozen=True, kw_only=True):
@@ -141,9 +145,9 @@ class GateQuestion(Document, frozen=True, kw_only=True):
 
     release: str
     cohort: str = ""
-    min_ready: float = 1.0
-    max_unknown: float = 0.0
-    max_age_s: int | None = None
+    min_ready: Share = 1.0
+    max_unknown: Share = 0.0
+    max_age_s: Count | None = None
     expect: list[str] = []
 
 
@@ -152,7 +156,7 @@ class GateGroup(Value, frozen=True, kw_only=True):
 
     outcome: Outcome
     reason: str
-    count: int
+    count: Count
     devices: list[str]
     path: str = ""
     cause: str = ""
@@ -167,12 +171,12 @@ class GateAnswer(Document, frozen=True, kw_only=True):
     release: str
     cohort: str
     outcome: Outcome
-    total: int
-    ready: int
-    blocked: int
-    unknown: int
-    min_ready: float
-    max_unknown: float
+    total: Count
+    ready: Count
+    blocked: Count
+    unknown: Count
+    min_ready: Share
+    max_unknown: Share
     groups: list[GateGroup] = []
     common: list[str] = []
 
