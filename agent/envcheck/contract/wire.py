@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from envcheck.contract.document import Document, Value
-from envcheck.contract.evidence import Latency
+from envcheck.contract.document import Document, Value, document_digest
+from envcheck.contract.evidence import Latency, Smoke
 from envcheck.contract.policy import Policy
 from envcheck.contract.verdict import Outcome
 
@@ -51,6 +51,17 @@ class Result(Value, frozen=True, kw_only=True):
     latency: Latency | None = None
     peak_memory_mb: float | None = None
     throttled: bool | None = None
+
+
+def result_of(smoke: Smoke) -> Result:
+    """Return what a report says of a smoke run: its evidence by digest, and its readings."""
+    return Result(
+        evidence=document_digest(smoke.evidence),
+        measured_at=smoke.measured_at,
+        latency=smoke.readings.latency,
+        peak_memory_mb=smoke.readings.peak_memory_mb,
+        throttled=smoke.readings.throttled,
+    )
 
 
 class Report(Document, frozen=True, kw_only=True):

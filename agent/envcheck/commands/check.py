@@ -1,0 +1,100 @@
+"""`envcheck check`: capture, smoke, judge and decide on this machine."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+
+import click
+
+from envcheck.commands.common import (
+    EXIT_BY_OUTCOME,
+    describe,
+    device_name,
+    find_policy,
+    notice,
+    open_bundle,
+    target_options,
+)
+from envcheck.commands.configuration import config_option, load_configuration
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--policy", metavar="NAME|FILE", help="default, strict, inventory or a YAML file.")
+@target_options
+@click.option("--quick", is_flag=True, help="One session and a short timing.")
+@click.option("--deadline", type=float, metavar="S", help="Seconds that the model's run may take.")
+@click.option("--json", "as_json", is_flag=True, help="Print the verdict document.")
+@config_option
+def check(
+    bundle: Path,
+    policy: str | None,
+    python: str | None,
+    env_file: Path | None,
+    quick: bool,
+    deadline: float | None,
+    as_json: bool,
+    config: Path | None,
+) -> int:
+    """Capture, smoke and judge this machine.
+
+    Runs the bundle's model on its golden inputs in the interpreter that serves the model, holds facts
+    and outputs to those of training, and answers with its exit code: 0 ready, 1 not ready, 3 unknown.
+
+    \b
+    Examples:
+      envcheck check digits@1.3.envcheck
+      envcheck check digits@1.3.envcheck --python /opt/app/venv/bin/python
+      envcheck check digits@1.3.envcheck --policy strict --json
+    """
+    from envcheck.contract.document import encode
+    from envcheck.contract.fingerprint import shared_fingerprint
+    from envcheck.contract.wire import result_of
+    from envcheck.facts.gather import capture
+    from envcheck.facts.host import resolve_target
+    from envcheck.judge.decide import DeviceReadings, decide
+    from envcheck.judge.judge import judge
+    from envcheck.judge.reference import reference_of
+    from envcheck.smoke.run import run_smoke
+
+    configuration = load_configuration(config)
+    rules = find_policy(policy or configuration.policy or "default")
+    opened = open_bundle(bundle)
+    reference = reference_of(opened)
+    serving = str(env_file) if env_file is not None else configuration.env_file
+    target = resolve_target(python or configuration.python or None, serving or None)
+
+    fingerprint = capture(target)
+    smoke = run_smoke(
+        opened,
+        target,
+        fingerprint=fingerprint.digest,
+        quick=quick or configuration.smoke_quick,
+        deadline_s=configuration.smoke_deadline_s if deadline is None else deadline,
+    )
+    findings = judge(reference, shared_fingerprint(fingerprint), smoke.evidence, rules)
+    verdict = decide(
+        findings,
+        DeviceReadings(result=result_of(smoke)),
+        labels={},
+        waivers=[],
+        policy=rules,
+        now=datetime.now(timezone.utc),
+        release=reference.baseline.release,
+        subject=device_name(fingerprint, configuration.device),
+    )
+    exit_code = EXIT_BY_OUTCOME[verdict.outcome]
+    if as_json:
+        click.echo(encode(verdict).decode("ascii"))
+        return exit_code
+
+    from envcheck.output.console import console
+    from envcheck.output.verdict import Measured, verdict_text
+
+    measured = Measured(reference.baseline, smoke.evidence, smoke.readings)
+    title = f"{verdict.release} on {describe(fingerprint, verdict.subject)}"
+    console().print(verdict_text(verdict, title, measured, exit_code))
+    if opened.signature is None:
+        notice(f"{bundle} is not signed; devices run it from a collector only when it is")
+    return exit_code

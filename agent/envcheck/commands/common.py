@@ -1,0 +1,94 @@
+"""What several commands share: opening files that a person named, and exit codes by verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from envcheck.contract.bundle import Bundle, read_bundle
+from envcheck.contract.fingerprint import Fingerprint
+from envcheck.contract.policy import Policy
+from envcheck.contract.verdict import Outcome
+from envcheck.errors import EXIT_FAIL, EXIT_PASS, EXIT_UNKNOWN, BadInput
+
+EXIT_BY_OUTCOME: dict[Outcome, int] = {"pass": EXIT_PASS, "fail": EXIT_FAIL, "unknown": EXIT_UNKNOWN}
+# A model above 2 GB does not fit into one protobuf message, so no bundle is larger than that and its inputs.
+MAX_FILE = 4 * 1024**3
+
+
+def read_file(path: Path, what: str, limit: int = MAX_FILE) -> bytes:
+    """Read a file that a person named; raises BadInput saying `what` it should have been."""
+    try:
+        if path.stat().st_size > limit:
+            raise BadInput(f"{path} is larger than {limit // 1024**2} MB: that is no {what}")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BadInput(f"there is no such {what}: {path}") from None
+    except IsADirectoryError:
+        raise BadInput(f"{path} is a directory, not a {what}") from None
+    except OSError as error:
+        raise BadInput(f"the {what} {path} can't be read: {error.strerror}") from None
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Open a bundle that a person named: it may be unsigned, but not damaged."""
+    return read_bundle(read_file(path, "bundle"), str(path), notice)
+
+
+def find_policy(name: str) -> Policy:
+    """Return the policy called `name`, or the one in the file of that name."""
+    from envcheck.judge.policies import BUILTIN, builtin_policy, load_policy
+
+    if name in BUILTIN:
+        return builtin_policy(name)
+    path = Path(name)
+    if "/" not in name and path.suffix not in (".yaml", ".yml") and not path.exists():
+        return builtin_policy(name)
+    data = read_file(path, "policy", limit=1024**2)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} is not UTF-8 text (byte {error.start})") from None
+    return load_policy(text, str(path))
+
+
+def notice(message: str) -> None:
+    """Tell something that does not stop the command."""
+    from envcheck.cli import printable
+
+    click.echo(f"warning: {printable(message)}", err=True)
+
+
+def target_options(function: Any) -> Any:
+    """Add the options that name the interpreter which serves the model."""
+    function = click.option(
+        "--env-file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Variables that the model is served with (KEY=VALUE lines).",
+    )(function)
+    return click.option(
+        "--python", metavar="EXE", help="The interpreter that serves the model (default: this one)."
+    )(function)
+
+
+def device_name(fingerprint: Fingerprint, configured: str = "") -> str:
+    """Return what to call a device: its configured id, its host name, or the fingerprint's first digits."""
+    system = fingerprint.sections.get("system")
+    name = configured or (system.device.get("hostname") if system is not None else None)
+    return str(name) if name else fingerprint.digest[:12]
+
+
+def describe(fingerprint: Fingerprint, name: str) -> str:
+    """Return one phrase: the device, its processor, the Python and the onnxruntime that serve."""
+    facts = {title: section.shared for title, section in fingerprint.sections.items()}
+    parts = [str(facts.get("cpu", {}).get("model") or ""), "", ""]
+    if version := facts.get("python", {}).get("version"):
+        parts[1] = f"Python {version}"
+    packages = facts.get("packages", {})
+    runtimes = sorted(title for title in packages if title.startswith("onnxruntime"))
+    parts[2] = ", ".join(f"{title} {packages[title].get('version')}" for title in runtimes)
+    described = ", ".join(part for part in parts if part)
+    return f"{name} ({described})" if described else name
