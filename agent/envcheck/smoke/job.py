@@ -33,7 +33,9 @@ class Timing(Value, frozen=True, kw_only=True):
     seconds_max: float = 20.0
 
 
-QUICK_TIMING = Timing(warmup=1, warmup_max=2, warmup_s=0.2, runs=10, seconds=0.0, runs_max=10, seconds_max=1.0)
+QUICK_TIMING = Timing(
+    warmup=1, warmup_max=2, warmup_s=0.2, runs=10, seconds=0.0, runs_max=10, seconds_max=1.0
+)
 
 
 class SessionSpec(Value, frozen=True, kw_only=True):
@@ -96,9 +98,10 @@ class SavedRun(Value, frozen=True, kw_only=True):
 class SessionResult(Value, frozen=True, kw_only=True):
     """What one session did.
 
-    `runs` holds the first run of each inputs and every later repeat whose outputs were not the same, bit
-    by bit, as the first's; `repeats` is how many were run. `latencies_ms` are raw, in order.
-    `peak_memory_mb` is the process's own peak when the session had run. `error` is set when it failed.
+    `runs` holds the first run of each inputs whole, and of every later repeat those outputs that were not
+    the same, bit by bit, as the first's; `repeats` is how often each inputs was run. `latencies_ms` are
+    raw, in order. `peak_memory_mb` is the process's own peak when the session had run. `error` is set
+    when the session failed.
     """
 
     name: str
@@ -132,9 +135,13 @@ class Failure(Value, frozen=True, kw_only=True):
 
 
 class ChildResult(Value, frozen=True, kw_only=True):
-    """What the child wrote, whole after every session: a later crash leaves what came before it."""
+    """What the child wrote, whole after every session: a later crash leaves what came before it.
+
+    `platform` is machine and C library (`x86_64-glibc2.36`, `aarch64-musl`).
+    """
 
     runtime: Runtime = Runtime()
+    platform: str = ""
     import_ms: float | None = None
     available: list[str] = []
     sessions: list[SessionResult] = []

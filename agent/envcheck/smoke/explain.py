@@ -1,0 +1,133 @@
+"""Says how a smoke process ended, in words that are the same on every device of one image.
+
+Pure: what was seen of the process in, an `Ending` out. Texts enter the evidence's digest, so they hold no
+directories, addresses or process ids.
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+from envcheck.contract.evidence import Ending, EndingStatus
+from envcheck.smoke.explain_failure import LESS_MEMORY, explain_failure, out_of_memory
+from envcheck.smoke.explain_text import innermost_call, last_line, scrub
+from envcheck.smoke.job import ChildResult
+
+
+@dataclass(frozen=True)
+class Exit:
+    """What was seen of a process from outside.
+
+    `status` is negative for a signal, None when the process never started; `stage` the last line that the
+    child announced; `fault` what faulthandler wrote; `oom_killed` whether the kernel's count of
+    out-of-memory kills rose meanwhile, None where it can't be read.
+    """
+
+    status: int | None
+    timed_out: bool
+    deadline_s: float
+    stage: str = ""
+    stderr: str = ""
+    fault: str = ""
+    oom_killed: bool | None = None
+
+    @property
+    def signal(self) -> int | None:
+        """The signal that ended the process; a shell in between adds 128 to it."""
+        if self.status is None:
+            return None
+        if self.status < 0:
+            return -self.status
+        return self.status - 128 if self.status - 128 in set(signal.Signals) else None
+
+
+def explain(how: Exit, result: ChildResult | None) -> Ending:
+    """Return the ending of a child that was seen to end like `how` and left `result`."""
+    if how.timed_out:
+        return _timeout(how)
+    if result is not None and result.done and how.status == 0:
+        return Ending(status="ok", stage="done")
+    if result is not None and result.failure is not None:
+        return explain_failure(result.failure, result, _stage(how))
+    if how.signal is not None:
+        return _crash(how, how.signal)
+    return _unexplained(how)
+
+
+def _stage(how: Exit) -> str:
+    """The stage's own word: what follows it in the line is which session."""
+    return how.stage.partition(" ")[0] or "start"
+
+
+def _timeout(how: Exit) -> Ending:
+    return Ending(
+        status="timeout",
+        stage=_stage(how),
+        signal=int(signal.SIGKILL),
+        reason=f"still at the stage {how.stage or 'start'!r} after {how.deadline_s:g} s, and was stopped",
+        hint="if the model only needs longer here, give it more time: --deadline SECONDS",
+    )
+
+
+_CRASHES: dict[int, tuple[str, str]] = {
+    signal.SIGILL: (
+        "an illegal instruction",
+        "a library was built for instructions that this CPU lacks: install a build for this CPU",
+    ),
+    signal.SIGSEGV: ("a segmentation fault", ""),
+    signal.SIGBUS: ("a bus error", "a library or the model may be damaged on disk, or memory is exhausted"),
+    signal.SIGFPE: ("an arithmetic exception", ""),
+    signal.SIGABRT: ("an abort by a native library", ""),
+    signal.SIGSYS: (
+        "a refused system call",
+        "the sandbox that the model runs in forbids what a library needs",
+    ),
+    signal.SIGTRAP: ("a trap in a native library", ""),
+}
+
+
+def _crash(how: Exit, number: int) -> Ending:
+    if number == signal.SIGKILL:
+        return _killed(how)
+    if number == signal.SIGXCPU:
+        reason = f"used more CPU time than allowed at the stage {how.stage!r}"
+        return Ending(status="timeout", stage=_stage(how), signal=number, reason=reason)
+    if number == signal.SIGABRT and out_of_memory(how.stderr):
+        return _ending(how, "memory", number, f"ran out of memory at the stage {how.stage!r}", LESS_MEMORY)
+    what, hint = _CRASHES.get(number, (f"signal {signal.Signals(number).name}", ""))
+    reason = f"ended by {what} at the stage {how.stage or 'start'!r}"
+    call = innermost_call(how.fault)
+    if call:
+        reason += f", in {call}"
+    return _ending(how, "crash", number, reason, hint or _OTHER_BUILD)
+
+
+_OTHER_BUILD = "try another version of the library, or of what it was built for, on this device"
+
+
+def _killed(how: Exit) -> Ending:
+    if how.oom_killed:
+        reason = f"killed by the kernel at the stage {how.stage!r}: out of memory"
+        return _ending(how, "memory", int(signal.SIGKILL), reason, LESS_MEMORY)
+    reason = f"killed from outside (SIGKILL) at the stage {how.stage or 'start'!r}"
+    hint = (
+        "something else on this device kills processes"
+        if how.oom_killed is False
+        else "perhaps out of memory: this machine does not tell; look in the kernel's log"
+    )
+    return _ending(how, "crash", int(signal.SIGKILL), reason, hint)
+
+
+def _unexplained(how: Exit) -> Ending:
+    said = last_line(how.stderr)
+    told = f": {said}" if said else ""
+    if not how.stage:
+        reason = f"the interpreter ended with status {how.status} before it ran anything{told}"
+        return _ending(how, "error", None, reason, "check that --python names a working Python 3.8 or later")
+    reason = f"the interpreter ended with status {how.status} at the stage {how.stage!r}{told}"
+    return _ending(how, "error", None, reason, "")
+
+
+def _ending(how: Exit, status: EndingStatus, number: int | None, reason: str, hint: str) -> Ending:
+    return Ending(status=status, stage=_stage(how), signal=number, reason=scrub(reason), hint=hint)

@@ -1,0 +1,134 @@
+"""Explains the exceptions that end a smoke process: what is missing, unsupported or too large."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from envcheck.contract.evidence import Ending, EndingStatus
+from envcheck.smoke.explain_text import scrub
+from envcheck.smoke.job import ChildResult, Failure
+from envcheck.smoke.wheels import install_hint, newest_hint
+
+Explained = tuple[EndingStatus, str, str]
+
+LESS_MEMORY = (
+    "the model needs more memory than this device gives it: free some, or use a smaller model or batch"
+)
+
+_NO_MEMORY = re.compile(
+    r"MemoryError|bad_alloc|[Ff]ailed to allocate memory|[Oo]ut of memory|Cannot allocate memory"
+)
+_MISSING_LIBRARY = re.compile(r"([\w.+-]+\.so[\w.]*): cannot open shared object file")
+_FAILED_PROVIDER = re.compile(
+    r"Failed to load library \S*?(libonnxruntime_providers_\w+\.so) with error: (.*)"
+)
+
+
+def explain_failure(failure: Failure, result: ChildResult, stage: str) -> Ending:
+    """Return the ending of a process that `failure` ended at `stage`."""
+    status, reason, hint = _explained(failure, result)
+    return Ending(status=status, stage=stage, reason=scrub(reason), hint=scrub(hint))
+
+
+def out_of_memory(text: str) -> bool:
+    """Tell whether `text` is what a process says that could not get memory."""
+    return _NO_MEMORY.search(text) is not None
+
+
+def explain_fallback(requested: Sequence[str], registered: Sequence[str], stderr: str) -> str:
+    """Say which requested providers the session did without, and why where the log tells; empty if none."""
+    lost = [name for name in requested if name not in registered]
+    if not lost:
+        return ""
+    text = f"{', '.join(lost)} did not register; {', '.join(registered) or 'nothing'} ran in its place"
+    if missing := _MISSING_LIBRARY.search(stderr):
+        return scrub(f"{text}: the library {missing.group(1)} is missing")
+    if failed := _FAILED_PROVIDER.search(stderr):
+        return scrub(f"{text}: {failed.group(1)} did not load: {failed.group(2)}")
+    return scrub(f"{text}: this onnxruntime has no such provider, or its device is not there")
+
+
+def _explained(failure: Failure, result: ChildResult) -> Explained:
+    if failure.type == "ModuleNotFoundError":
+        return _missing_module(failure.module, result)
+    if failure.type == "Unusable":
+        return "error", failure.text, "end the graph in tensors of numbers, booleans or strings (add a Cast)"
+    text = f"{failure.type}: {failure.text}"
+    for known in _KNOWN:
+        if match := re.search(known.pattern, text, re.DOTALL):
+            return known.status, _filled(known.reason, match, result), _filled(known.hint, match, result)
+    return "error", text, ""
+
+
+def _filled(template: str, match: re.Match[str], result: ChildResult) -> str:
+    newer = newest_hint("onnxruntime", result.runtime.python, result.runtime.onnxruntime)
+    return template.format(match.group(0), *match.groups(), newer=newer)
+
+
+def _missing_module(module: str, result: ChildResult) -> Explained:
+    package = module.partition(".")[0]
+    if package in ("onnxruntime", "numpy"):
+        reason = f"this interpreter has no {package}"
+        return "error", reason, install_hint(package, result.runtime.python, result.platform)
+    return "error", f"the Python module {module} is missing", f"install what provides {package} there"
+
+
+class _Known(NamedTuple):
+    """A known exception: what its text matches, and what to say; `{1}` stands for the first group."""
+
+    pattern: str
+    reason: str
+    hint: str
+    status: EndingStatus = "error"
+
+
+_KNOWN = (
+    _Known(f"({_NO_MEMORY.pattern})", "ran out of memory ({1})", LESS_MEMORY, "memory"),
+    _Known(
+        _MISSING_LIBRARY.pattern,
+        "the library {1} is missing",
+        "install the system package that provides {1}",
+    ),
+    _Known(
+        r"version `(GLIBC|GLIBCXX|CXXABI)_([\d.]+)' not found",
+        "a library needs {1} {2}, which is newer than this system's",
+        "install an older build of the package, or a newer system image",
+    ),
+    _Known(
+        r"_ARRAY_API not found|numpy\.core\.multiarray failed to import",
+        "this onnxruntime was built for another major version of numpy",
+        "install a numpy that fits there: python -m pip install 'numpy<2'",
+    ),
+    _Known(
+        r"Opset (\d+) is under development.*support for domain (\S+) is till opset (\d+)",
+        "the model needs opset {1} of {2}; this onnxruntime supports up to {3}",
+        "{newer}, or export the model with opset {3} or lower",
+    ),
+    _Known(
+        r"Unsupported model IR version: (\d+), max supported IR version: (\d+)",
+        "the model has IR version {1}; this onnxruntime supports up to {2}",
+        "{newer}, or save the model with IR version {2} or lower",
+    ),
+    _Known(
+        r"(?:Fatal error: |No Op registered for )((?!ai\.onnx|com\.microsoft)[\w.]+:\w+)",
+        "the model needs the custom operator {1}",
+        "it comes from a custom operator library, which envcheck does not load",
+    ),
+    _Known(
+        r"(?:Fatal error: |No Op registered for )([\w.:]+)",
+        "this onnxruntime does not know the operator {1}",
+        "{newer}, or export the model without it",
+    ),
+    _Known(
+        r"Could not find an implementation for ([\w.:]+)\((\d+)\)",
+        "this onnxruntime has no kernel for {1} (opset {2}) on these types",
+        "{newer}, or export the model with other types",
+    ),
+    _Known(
+        r"INVALID_PROTOBUF|Protobuf parsing failed",
+        "the model is not a valid ONNX file",
+        "export it anew",
+    ),
+)

@@ -1,0 +1,247 @@
+"""Runs one job in a fresh process of the target interpreter: bounded, watched, and explained.
+
+The process has its own session and is killed with everything it started at the deadline. Limits are set
+by the child on itself before it loads anything, so that any interpreter, or a wrapper that starts an
+emulator, can be the target.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from envcheck.contract.evidence import Ending
+from envcheck.facts.host import Host, Target
+from envcheck.smoke.counters import read_counters, rose
+from envcheck.smoke.explain import Exit, explain
+from envcheck.smoke.job import ChildResult, ChildRun, Job
+
+_MARK = b"@envcheck "
+_HEAD, _TAIL = 16 * 1024, 48 * 1024
+_MAX_RESULT = 64 * 1024 * 1024
+_NICE = 10
+# A process group that still holds our pipes after the child itself has gone is looked at this often.
+_POLL_S = 0.1
+
+Progress = Callable[[str], None]
+
+
+def run_job(
+    job: Job,
+    target: Target,
+    deadline_s: float,
+    workdir: Path,
+    *,
+    progress: Progress | None = None,
+    host: Host | None = None,
+) -> ChildRun:
+    """Run `job` in `target` for at most `deadline_s` seconds and say how it ended; never raises for that.
+
+    `workdir` is an existing private directory: the job, a copy of the child and the raw outputs are put
+    there, and nothing else needs to be visible to the target but the models and inputs. `progress` is
+    called with each stage. Raises OSError only when `workdir` can't be written.
+    """
+    begin = time.monotonic()
+    host = host or Host()
+    before = read_counters(host.root)
+    _prepare(job, deadline_s, workdir)
+    # -B: a probe changes nothing on the host, so no compiled files appear in the application's environment.
+    command = target.command("-B", str(workdir / "child.py"), str(workdir))
+    watch = _watch(command, target.variables(host), workdir, begin + deadline_s, progress)
+    outputs = workdir / "out"
+    result = _read_result(outputs / "result.json")
+    how = Exit(
+        status=watch.status,
+        timed_out=watch.timed_out,
+        deadline_s=deadline_s,
+        stage=watch.stage,
+        stderr=watch.stderr.text(),
+        fault=_read_text(outputs / "fault.txt"),
+        oom_killed=rose(before.oom_kills, read_counters(host.root).oom_kills),
+    )
+    ending = watch.refused or explain(how, result)
+    return ChildRun(
+        ending=ending,
+        result=result or ChildResult(),
+        outputs=outputs,
+        stderr=how.stderr,
+        wall_ms=(time.monotonic() - begin) * 1000,
+    )
+
+
+def _prepare(job: Job, deadline_s: float, workdir: Path) -> None:
+    (workdir / "out").mkdir()
+    shutil.copyfile(Path(__file__).with_name("child.py"), workdir / "child.py")
+    on_gpu = any("CUDA" in name or "Tensorrt" in name for spec in job.sessions for name in spec.providers)
+    memory = -1 if job.memory_limit_mb is None or on_gpu else job.memory_limit_mb * 2**20
+    limits = {
+        "cpu_s": math.ceil(deadline_s) * (os.cpu_count() or 1) + 5,
+        "file_bytes": job.output_limit_mb * 2**20,
+        "memory_bytes": memory,
+        "nice": _NICE,
+    }
+    order = json.dumps({"job": _plain(job), "limits": limits})
+    (workdir / "job.json").write_text(order, encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """Spell out a value with its defaults, so that the child needs to know none."""
+    if isinstance(value, msgspec.Struct):
+        return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+@dataclass
+class _Bounded:
+    """The head and the tail of a stream that may be endless."""
+
+    head: bytearray = field(default_factory=bytearray)
+    tail: bytearray = field(default_factory=bytearray)
+
+    def add(self, data: bytes) -> None:
+        room = _HEAD - len(self.head)
+        self.head += data[:room]
+        self.tail += data[room:]
+        if len(self.tail) > 2 * _TAIL:
+            del self.tail[:-_TAIL]
+
+    def text(self) -> str:
+        return (self.head + self.tail[-_TAIL:]).decode("utf-8", "replace")
+
+
+@dataclass
+class _Watch:
+    """What was seen of the child from outside."""
+
+    progress: Progress | None
+    stage: str = ""
+    status: int | None = None
+    timed_out: bool = False
+    refused: Ending | None = None
+    stderr: _Bounded = field(default_factory=_Bounded)
+    partial: bytes = b""
+
+    def on_stdout(self, data: bytes) -> None:
+        *lines, self.partial = (self.partial + data).split(b"\n")
+        self.partial = self.partial[-1000:]
+        for line in lines:
+            if line.startswith(_MARK):
+                self.stage = line[len(_MARK) :].decode("ascii", "replace").strip()[:200]
+                if self.progress is not None:
+                    self.progress(self.stage)
+            else:
+                self.stderr.add(line + b"\n")
+
+
+def _watch(
+    command: list[str],
+    environ: dict[str, str],
+    workdir: Path,
+    deadline: float,
+    progress: Progress | None,
+) -> _Watch:
+    watch = _Watch(progress)
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environ,
+            cwd=workdir,
+            start_new_session=True,
+        )
+    except OSError as error:
+        reason = f"the interpreter can't be started: {error.strerror}"
+        watch.refused = Ending(
+            status="error",
+            stage="start",
+            reason=reason,
+            hint="check that --python names a program that this user may run",
+        )
+        return watch
+    with process:
+        try:
+            _pump(process, watch, deadline)
+        finally:
+            # Whatever is left of the group: the child itself at the deadline, or what it started.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+        watch.status = process.wait()
+    return watch
+
+
+def _pump(process: subprocess.Popen[bytes], watch: _Watch, deadline: float) -> None:
+    """Read both streams until the child is gone or the deadline has passed."""
+    with selectors.DefaultSelector() as selector:
+        for stream, sink in ((process.stdout, watch.on_stdout), (process.stderr, watch.stderr.add)):
+            assert stream is not None  # noqa: S101 - both were asked for
+            os.set_blocking(stream.fileno(), False)
+            selector.register(stream, selectors.EVENT_READ, sink)
+        while process.poll() is None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                watch.timed_out = True
+                return
+            if not selector.get_map():
+                _wait(process, left)
+                continue
+            _read_ready(selector, min(left, _POLL_S))
+        _read_ready(selector, 0)
+
+
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+
+
+def _read_ready(selector: selectors.BaseSelector, timeout: float) -> None:
+    for key, _ in selector.select(timeout):
+        stream: IO[bytes] = key.fileobj  # type: ignore[assignment]
+        data = _available(stream.fileno())
+        if data:
+            key.data(data)
+        else:
+            selector.unregister(stream)
+
+
+def _available(descriptor: int) -> bytes:
+    chunks = []
+    with suppress(BlockingIOError):
+        for _ in range(64):
+            chunk = os.read(descriptor, 65536)
+            if not chunk:
+                break
+            chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _read_result(path: Path) -> ChildResult | None:
+    """Read what the child wrote; None when it wrote nothing, or not what a child writes."""
+    try:
+        if path.stat().st_size > _MAX_RESULT:
+            return None
+        return msgspec.json.decode(path.read_bytes(), type=ChildResult)
+    except (OSError, msgspec.MsgspecError, RecursionError):
+        return None
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD).decode("utf-8", "replace")
+    except OSError:
+        return ""
