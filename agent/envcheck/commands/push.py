@@ -1,0 +1,54 @@
+"""`envcheck push`: give the collector a release."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from envcheck.commands.collector import collector_options, open_link
+from envcheck.commands.common import find_policy, notice, read_file
+from envcheck.contract.selector import parse_selector
+from envcheck.output.console import inert
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--policy", default="default", metavar="FILE|NAME", help="Policy file, or default, strict or inventory."
+)
+@click.option(
+    "--for", "selector", default="", metavar="SELECTOR", help="Devices it is meant for (default: all)."
+)
+@collector_options
+def push(
+    file: Path, policy: str, selector: str, collector: str | None, token: str | None, token_file: Path | None
+) -> None:
+    """Give the collector a release.
+
+    The bundle is verified here first and uploaded only where the collector does not hold it yet. Pushing
+    the same again changes nothing; another policy or selector makes a new revision; other bytes under the
+    same name are refused.
+
+    \b
+    Examples:
+      envcheck push digits.envcheck --collector https://envcheck.example.com
+      envcheck push digits.envcheck --policy strict --for line=press,env=prod
+    """
+    from envcheck.contract.bundle import read_bundle
+    from envcheck.transport.client import has_bundle, send_bundle, send_release
+
+    parse_selector(selector)
+    rules = find_policy(policy)
+    data = read_file(file, "bundle")
+    bundle = read_bundle(data, str(file), notice)
+    release = bundle.baseline().release
+    if bundle.signer() is None:
+        notice(f"{file} is not signed: no device will run it")
+    link = open_link(collector, token, token_file)
+    if not has_bundle(link, bundle.sha256):
+        send_bundle(link, data)
+    answer = send_release(link, release, bundle.sha256, rules, selector)
+    meant = f"devices with {answer.selector}" if answer.selector else "every device"
+    click.echo(inert(f"{release} is released for {meant}, revision {answer.revision}, policy {rules.name}"))
+    click.echo(f"next: envcheck gate {release}")

@@ -1,0 +1,182 @@
+"""`envcheck report`: capture, tell the collector, run the releases meant for this device, tell it again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from envcheck.commands.common import notice
+from envcheck.commands.configuration import Configuration, config_option, load_configuration
+from envcheck.contract.canonical import digest
+from envcheck.contract.document import encode
+from envcheck.contract.fingerprint import Fingerprint, fingerprint_objects
+from envcheck.contract.wire import ReleaseOffer, Report
+from envcheck.errors import BadInput, EnvcheckError
+from envcheck.output.console import inert
+from envcheck.transport.bundles import BundleCache
+from envcheck.transport.exchange import Exchange
+from envcheck.transport.link import Link, collector_url
+from envcheck.transport.readings import model_digest, report_readings
+from envcheck.transport.results import Measured, Results
+from envcheck.transport.spool import Spool
+from envcheck.transport.state import Enrolled, State
+
+if TYPE_CHECKING:
+    from envcheck.facts.host import Target
+
+_MAX_RELEASES = 16
+
+
+@click.command()
+@click.option("--fresh", is_flag=True, help="Run the models again, even where nothing changed.")
+@click.option("--json", "as_json", is_flag=True, help="Print the last report that was sent, as one document.")
+@config_option
+def report(fresh: bool, as_json: bool, config: Path | None) -> None:
+    """Capture, smoke and tell the collector.
+
+    Runs only bundles that a key in `release_keys` of the configuration signed. A report that can't be
+    delivered is kept and goes first the next time. Exit code 0 once the collector acknowledged, whatever
+    it thinks of this device; 4 when it could not be reached.
+
+    \b
+    Examples:
+      envcheck report
+      envcheck report --fresh --json
+    """
+    configuration = load_configuration(config)
+    state = State(Path(configuration.state_dir))
+    enrolled = state.enrolled()
+    _check_collector(configuration, enrolled)
+    with state.lock():
+        sent = _Run(configuration, state, enrolled).report(fresh=fresh)
+    if as_json:
+        click.echo(encode(sent))
+    else:
+        click.echo(inert(f"{enrolled.device}: report {sent.seq} acknowledged by {enrolled.collector}"))
+
+
+def _check_collector(configuration: Configuration, enrolled: Enrolled) -> None:
+    if configuration.collector and collector_url(configuration.collector) != enrolled.collector:
+        raise BadInput(
+            f"this device is enrolled at {enrolled.collector}, the configuration names "
+            f"{configuration.collector}",
+            f"enroll it there: envcheck enroll {configuration.collector} --token TOKEN",
+        )
+
+
+@dataclass(frozen=True)
+class _Environment:
+    """What this run found the device to be."""
+
+    target: Target
+    fingerprint: Fingerprint
+    digest: str
+    objects: dict[str, bytes]
+    hardware: str
+
+
+class _Run:
+    """One run of `envcheck report`."""
+
+    def __init__(self, configuration: Configuration, state: State, enrolled: Enrolled) -> None:
+        credentials = state.key().credentials(time.time)
+        self._configuration = configuration
+        self._state = state
+        self._enrolled = enrolled
+        self._link = Link(enrolled.collector, credentials, ca_bundle=configuration.ca_bundle)
+        self._exchange = Exchange(
+            self._link, enrolled.device, Spool(state.directory / "spool", notice), notice
+        )
+        self._bundles = BundleCache(state.directory / "bundles", notice)
+        self._results = Results(state)
+
+    def report(self, *, fresh: bool) -> Report:
+        """Report, run what is offered and not yet measured, and report that; return the last report."""
+        environment = self._capture()
+        setup = self._setup(environment.target)
+        known = {} if fresh else self._results.under(environment.digest, setup)
+        sent, offers = self._send(environment, known)
+        self._bundles.keep_only({offer.sha256 for offer in offers})
+        self._results.keep_only({offer.sha256 for offer in offers})
+        measured = self._measure([offer for offer in offers if offer.sha256 not in known], environment, setup)
+        if measured:
+            sent, _ = self._send(environment, {**known, **measured})
+        return sent
+
+    def _capture(self) -> _Environment:
+        from envcheck.facts.gather import capture
+        from envcheck.facts.host import resolve_target
+        from envcheck.facts.identity import hardware_id
+
+        configuration = self._configuration
+        target = resolve_target(configuration.python or None, configuration.env_file or None)
+        fingerprint = capture(target)
+        name, objects = fingerprint_objects(fingerprint.sections)
+        return _Environment(target, fingerprint, name, objects, hardware_id(fingerprint))
+
+    def _setup(self, target: Target) -> str:
+        """Name what else a measurement depends on, beside bundle and fingerprint."""
+        configuration = self._configuration
+        return digest(
+            f"{target.python}\n{configuration.smoke_quick}\n{configuration.smoke_deadline_s}".encode()
+        )[:16]
+
+    def _send(
+        self, environment: _Environment, measured: Mapping[str, Measured]
+    ) -> tuple[Report, list[ReleaseOffer]]:
+        report = Report(
+            epoch=self._enrolled.epoch,
+            seq=self._state.next_sequence(self._enrolled.epoch),
+            captured_at=environment.fingerprint.captured_at,
+            fingerprint=environment.digest,
+            results={bundle: one.result for bundle, one in sorted(measured.items())},
+            readings={
+                **report_readings(environment.fingerprint),
+                **model_digest(self._configuration.model, self._state, notice),
+            },
+            hardware=environment.hardware,
+        )
+        evidence = [encode(one.evidence) for one in measured.values()]
+        objects = {**environment.objects, **{digest(data): data for data in evidence}}
+        answer = self._exchange.deliver(report, objects)
+        return report, answer.releases[:_MAX_RELEASES]
+
+    def _measure(
+        self, offers: list[ReleaseOffer], environment: _Environment, setup: str
+    ) -> dict[str, Measured]:
+        measured = {}
+        for offer in offers:
+            try:
+                measured[offer.sha256] = self._smoke(offer, environment, setup)
+            except EnvcheckError as error:
+                notice(f"{offer.release} was not run: {error.message}")
+                if error.hint:
+                    click.echo(inert(f"  {error.hint}"), err=True)
+        return measured
+
+    def _smoke(self, offer: ReleaseOffer, environment: _Environment, setup: str) -> Measured:
+        """Fetch and run one bundle. Nothing in it but its manifest is read before the pinned key agreed."""
+        from envcheck.contract.bundle import read_bundle
+        from envcheck.smoke.run import run_smoke
+
+        configuration = self._configuration
+        if not configuration.release_keys:
+            raise BadInput(
+                "no release key is pinned here", "set release_keys in the configuration to your public keys"
+            )
+        bundle = read_bundle(self._bundles.get(offer, self._link), f"the bundle of {offer.release}", notice)
+        bundle.require_signature(configuration.release_keys)
+        smoke = run_smoke(
+            bundle,
+            environment.target,
+            fingerprint=environment.digest,
+            quick=configuration.smoke_quick,
+            deadline_s=configuration.smoke_deadline_s,
+            progress=lambda text: click.echo(inert(f"{offer.release}: {text}"), err=True),
+        )
+        return self._results.put(smoke, setup)

@@ -1,0 +1,51 @@
+"""The gate's answer as Markdown: a job summary on GitHub, a note on GitLab."""
+
+from __future__ import annotations
+
+import re
+
+from envcheck.contract.wire import GateAnswer, GateGroup
+from envcheck.output.console import inert
+from envcheck.output.gate import WORDS, explain, named, share, title
+
+_LISTED = 20
+_ACTIVE = re.compile(r"([\\`*_{}\[\]()<>#+!|~&@$:/-])")
+
+
+def markdown(answer: GateAnswer) -> str:
+    """Return Markdown. Text from devices is escaped: no link, no image, no HTML, no mention comes of it."""
+    lines = [
+        f"### envcheck gate: {escape(title(answer))}: {answer.outcome}",
+        "",
+        escape(explain(answer)),
+        "",
+        "| | devices | share | reason | for example |",
+        "|---|--:|--:|---|---|",
+        _row("ready", answer.ready, answer.total, "", ""),
+    ]
+    for outcome in ("fail", "unknown"):
+        lines += [_group(group, answer.total) for group in answer.groups if group.outcome == outcome]
+    lines += [*_list("In common", answer.common), *_list("What to do", _hints(answer))]
+    return "\n".join(lines) + "\n"
+
+
+def escape(text: str) -> str:
+    """Return text that Markdown shows as it is."""
+    return _ACTIVE.sub(r"\\\1", inert(text))
+
+
+def _group(group: GateGroup, total: int) -> str:
+    return _row(WORDS[group.outcome], group.count, total, group.reason, named(group, _LISTED))
+
+
+def _row(state: str, count: int, total: int, reason: str, devices: str) -> str:
+    return f"| {state} | {count} | {share(count, total)} | {escape(reason)} | {escape(devices)} |"
+
+
+def _list(title: str, items: list[str]) -> list[str]:
+    return ["", f"{title}:", "", *(f"- {escape(item)}" for item in items)] if items else []
+
+
+def _hints(answer: GateAnswer) -> list[str]:
+    hints = [group.hint for group in answer.groups if group.outcome != "pass" and group.hint]
+    return list(dict.fromkeys(hints))

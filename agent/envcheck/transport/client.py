@@ -1,0 +1,131 @@
+"""The collector's routes as functions: documents in, documents out."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from typing import TypeVar
+
+from envcheck.contract.canonical import digest
+from envcheck.contract.document import encode
+from envcheck.contract.policy import Policy
+from envcheck.contract.wire import (
+    BundleAnswer,
+    Enrolment,
+    EnrolmentAnswer,
+    GateAnswer,
+    GateQuestion,
+    ObjectAnswer,
+    ReleaseAnswer,
+    ReleasePush,
+    ReportAnswer,
+)
+from envcheck.errors import Unreachable
+from envcheck.transport.link import Link, Refused
+
+_WORTH_GZIP = 1024
+_UPLOAD_S = 600.0
+
+A = TypeVar("A", ReportAnswer, ObjectAnswer, BundleAnswer)
+
+
+def send_enrolment(link: Link, enrolment: Enrolment) -> EnrolmentAnswer:
+    """Ask the collector to know this device; the same key and token may ask again."""
+    answer = link.ask("POST", "/v1/enroll", EnrolmentAnswer, encode(enrolment))
+    if answer.device != enrolment.device:
+        raise Unreachable(
+            f"{link.url} answered for the device {answer.device[:80]!r}, asked was {enrolment.device!r}"
+        )
+    return answer
+
+
+def send_report(link: Link, device: str, body: bytes) -> ReportAnswer:
+    """Send the canonical bytes of a report. Raises Unreachable unless exactly these were stored."""
+    answer = link.ask("PUT", f"/v1/devices/{device}/report", ReportAnswer, body)
+    return _acknowledged(answer, body, link)
+
+
+def send_object(link: Link, data: bytes) -> ObjectAnswer:
+    """Send an object under its digest."""
+    packed = gzip.compress(data, mtime=0) if len(data) > _WORTH_GZIP else data
+    answer = link.ask(
+        "PUT",
+        f"/v1/objects/{digest(data)}",
+        ObjectAnswer,
+        packed,
+        encoding="gzip" if packed is not data else "",
+    )
+    return _acknowledged(answer, data, link)
+
+
+def has_bundle(link: Link, sha256: str) -> bool:
+    """Tell whether the collector holds a bundle already."""
+    try:
+        with link.open("GET", f"/v1/bundles/{sha256}", headers={"Range": "bytes=0-0"}):
+            return True
+    except Refused as refused:
+        if refused.status == 404:
+            return False
+        raise
+
+
+def send_bundle(link: Link, data: bytes) -> BundleAnswer:
+    """Give the collector a bundle under its digest."""
+    answer = link.ask(
+        "PUT",
+        f"/v1/bundles/{digest(data)}",
+        BundleAnswer,
+        data,
+        content_type="application/octet-stream",
+        read_s=_UPLOAD_S,
+    )
+    return _acknowledged(answer, data, link)
+
+
+def send_release(link: Link, release: str, bundle: str, policy: Policy, selector: str) -> ReleaseAnswer:
+    """Bind a stored bundle to a policy and to the devices that it is meant for."""
+    body = encode(ReleasePush(bundle=bundle, policy=policy, selector=selector))
+    answer = link.ask("PUT", f"/v1/releases/{release}", ReleaseAnswer, body)
+    if (answer.release, answer.bundle) != (release, bundle):
+        raise Unreachable(f"{link.url} answered for {answer.release[:140]!r}, pushed was {release!r}")
+    return answer
+
+
+def ask_gate(link: Link, question: GateQuestion) -> GateAnswer:
+    """Ask whether devices are ready. Raises Unreachable for an answer that does not fit the question."""
+    answer = link.ask("POST", "/v1/gate", GateAnswer, encode(question), read_s=120.0)
+    for wrong, fits in _FITS.items():
+        if not fits(question, answer):
+            raise Unreachable(f"the gate's answer from {link.url} can't be right: {wrong}", "ask again")
+    return answer
+
+
+_MARGIN = 1e-9
+_FITS: dict[str, Callable[[GateQuestion, GateAnswer], bool]] = {
+    "it is about another release": lambda asked, told: told.release == asked.release,
+    "it is about another cohort": lambda asked, told: told.cohort == asked.cohort,
+    "it holds devices to other shares": lambda asked, told: (
+        (told.min_ready, told.max_unknown) == (asked.min_ready, asked.max_unknown)
+    ),
+    "its counts do not add up": lambda _asked, told: (
+        min(told.ready, told.blocked, told.unknown) >= 0
+        and told.ready + told.blocked + told.unknown == told.total
+    ),
+    "it passes what the question's shares do not allow": lambda asked, told: (
+        told.outcome != "pass"
+        or (
+            told.total > 0
+            and told.ready / told.total >= asked.min_ready - _MARGIN
+            and told.unknown / told.total <= asked.max_unknown + _MARGIN
+        )
+    ),
+}
+
+
+def _acknowledged(answer: A, sent: bytes, link: Link) -> A:
+    if answer.stored != digest(sent):
+        raise Unreachable(
+            f"{link.url} acknowledged other bytes than were sent",
+            "something between here and the collector changes or answers requests",
+        )
+    return answer

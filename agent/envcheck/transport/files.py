@@ -1,0 +1,62 @@
+"""Files written whole or not at all, durable when the call returns, and seals that show damage."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from envcheck.contract.canonical import digest
+from envcheck.errors import BadInput
+
+_SEAL = 65  # 64 hexadecimal digits and a newline
+
+
+def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Write `data` to `path`: after a power cut the old content is there or the new, never a mixture.
+
+    Raises OSError; the temporary file is then gone.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)  # left by a run that was killed
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames and removals in `directory` durable, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def seal(data: bytes) -> bytes:
+    """Put the digest of `data` before it."""
+    return digest(data).encode("ascii") + b"\n" + data
+
+
+def unseal(sealed: bytes) -> bytes | None:
+    """Return what was sealed, None when a byte of it was changed or is missing."""
+    data = sealed[_SEAL:]
+    return data if sealed[:_SEAL] == digest(data).encode("ascii") + b"\n" else None
+
+
+def refuse_write(what: str, path: Path, error: OSError) -> BadInput:
+    """Return the error that says why `path` can't be written and what to do."""
+    hint = "free some space there" if error.errno in _FULL else "run as the user who owns it"
+    return BadInput(f"{what} {path} can't be written: {error.strerror or error}", hint)
+
+
+_FULL = (28, 122)  # ENOSPC, EDQUOT

@@ -1,0 +1,281 @@
+"""One collector over HTTP: what it answers is bounded, and taken only when it is one of our documents."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
+
+from envcheck import __version__
+from envcheck.contract.document import Document, decode
+from envcheck.contract.wire import Problem
+from envcheck.errors import BadInput, EnvcheckError, Unreachable
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest, Response, Session
+    from urllib3.util.retry import Retry
+
+D = TypeVar("D", bound=Document)
+
+# method, path, query, body -> header fields that say who asks
+Credentials = Callable[[str, str, str, bytes], Mapping[str, str]]
+
+MAX_ANSWER = 64 * 1024 * 1024
+_CONNECT_S = 10.0
+_RETRIES = 3
+_RETRY_AFTER_CAP_S = 30.0
+_CHUNK = 64 * 1024
+
+
+class Refused(BadInput):
+    """The collector said no, with a `status` of 400 to 499 and its own words."""
+
+    def __init__(self, status: int, message: str, hint: str) -> None:
+        super().__init__(message, hint)
+        self.status = status
+
+
+def collector_url(text: str) -> str:
+    """Return `text` as scheme://host[:port]; raises BadInput for anything that can't be a collector."""
+    hint = "a collector's URL is like https://envcheck.example.com or http://127.0.0.1:8484, without a path"
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise BadInput(f"{text[:200]!r} is not a URL", hint) from None
+    if parts.scheme not in ("http", "https") or not host:
+        raise BadInput(f"{text[:200]!r} is not the URL of a collector", hint)
+    if parts.username is not None or parts.path.strip("/") or parts.query or parts.fragment:
+        raise BadInput(f"the URL of the collector at {host} has more than a host and a port", hint)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def anonymous(_method: str, _path: str, _query: str, _body: bytes) -> Mapping[str, str]:
+    """Say nothing about who asks: for enrolment, whose body carries the token."""
+    return {}
+
+
+def bearer(token: str) -> Credentials:
+    """Speak as the holder of a token: CI and people."""
+    if not token.isascii() or not token.isprintable() or not token or " " in token:
+        raise BadInput("the token holds characters that no token has", "copy it again, without line breaks")
+    return lambda _method, _path, _query, _body: {"Authorization": f"Bearer {token}"}
+
+
+class Link:
+    """A connection to one collector. Nothing is sent before the first request."""
+
+    def __init__(self, url: str, credentials: Credentials = anonymous, *, ca_bundle: str = "") -> None:
+        self.url = collector_url(url)
+        self._credentials = credentials
+        self.ca_bundle = ca_bundle
+        self._session: Session | None = None
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        kind: type[D],
+        body: bytes = b"",
+        *,
+        content_type: str = "application/json",
+        encoding: str = "",
+        read_s: float = 60.0,
+    ) -> D:
+        """Send one request and return the document of `kind` that answers it.
+
+        Raises Refused with the collector's own message for 4xx, Unreachable for everything that is not a
+        collector's answer: no connection, 5xx, another host, a captive portal's page, other bytes.
+        """
+        headers = {"Content-Type": content_type} if body else {}
+        if encoding:
+            headers["Content-Encoding"] = encoding
+        with self.open(method, path, body, headers=headers, read_s=read_s) as response:
+            data = _read(response, read_s)
+        return self._decode(data, kind, f"the answer of {self.url}{path}")
+
+    @contextmanager
+    def open(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        headers: Mapping[str, str] | None = None,
+        read_s: float = 60.0,
+    ) -> Iterator[Response]:
+        """Send one request; yield the answer, its body unread, once it is known to be a success of ours."""
+        import requests
+
+        route, _, query = path.partition("?")
+        identity = self._credentials(method, route, query, body)
+        try:
+            response = self._connected().request(
+                method,
+                self.url + path,
+                data=body or None,
+                headers={**(headers or {}), **identity},
+                timeout=(_CONNECT_S, read_s),
+                allow_redirects=False,
+                stream=True,
+                verify=_trust(self.ca_bundle),
+            )
+        except requests.RequestException as error:
+            raise self._unreachable(error) from None
+        with response:
+            self._refuse(response, path)
+            try:
+                yield response
+            except (requests.RequestException, _http_error()) as error:
+                raise self._unreachable(error) from None
+
+    def _connected(self) -> Session:
+        if self._session is None:
+            import requests
+            from requests.adapters import HTTPAdapter
+
+            self._session = requests.Session()
+            self._session.auth = _no_netrc
+            self._session.headers.update(
+                {"User-Agent": f"envcheck/{__version__}", "Accept-Encoding": "identity"}
+            )
+            for scheme in ("http://", "https://"):
+                self._session.mount(scheme, HTTPAdapter(max_retries=_retry()))
+        return self._session
+
+    def _refuse(self, response: Response, path: str) -> None:
+        where, status = f"{self.url}{path}", response.status_code
+        if response.is_redirect or 300 <= status < 400:
+            target = response.headers.get("Location", "nowhere")[:200]
+            raise Unreachable(f"{where} redirects to {target}, which was not followed", _PORTAL)
+        if status >= 500 or status == 429:
+            raise Unreachable(f"{where} answered {status} {response.reason}", self._told(response, status))
+        if status >= 400:
+            problem = self._decode(_read(response, 60.0), Problem, f"the answer {status} of {where}")
+            raise Refused(status, problem.message, problem.hint)
+
+    def _told(self, response: Response, status: int) -> str:
+        """Return the collector's own words for a failure, or a general hint."""
+        try:
+            problem = self._decode(_read(response, 10.0), Problem, "the answer")
+        except EnvcheckError:
+            return "try again later" if status in (429, 503) else "see the collector's log"
+        return f"{problem.message}; {problem.hint}" if problem.hint else problem.message
+
+    def _decode(self, data: bytes, kind: type[D], source: str) -> D:
+        try:
+            return decode(data, kind, source)
+        except BadInput as error:
+            raise Unreachable(error.message, error.hint or _PORTAL) from None
+
+    def _unreachable(self, error: Exception) -> Unreachable:
+        reason = _reason(error)
+        hint = (
+            "name the authority's certificate with ca_bundle in the configuration, or in REQUESTS_CA_BUNDLE"
+            if "certificate" in reason.lower()
+            else "check the address, the network and the proxy; is the collector running?"
+        )
+        return Unreachable(f"the collector {self.url} can't be reached: {reason}", hint)
+
+
+_PORTAL = (
+    "something else may have answered in the collector's place: a captive portal, a proxy, another service"
+)
+
+
+def _no_netrc(request: PreparedRequest) -> PreparedRequest:
+    # With any `auth` set, requests does not put a password from ~/.netrc in place of our header.
+    return request
+
+
+def _trust(ca_bundle: str) -> str | bool:
+    """Return what to verify certificates against; given with each request, it is never overruled."""
+    for named in (ca_bundle, os.environ.get("REQUESTS_CA_BUNDLE"), os.environ.get("CURL_CA_BUNDLE")):
+        if named:
+            if not Path(named).exists():
+                raise BadInput(f"there is no certificate bundle {named}", "correct ca_bundle")
+            return named
+    system = ssl.get_default_verify_paths()
+    if system.cafile:
+        return system.cafile
+    return system.capath if system.capath and any(Path(system.capath).iterdir()) else True
+
+
+def _retry() -> Retry:
+    from urllib3.util.retry import Retry
+
+    class Capped(Retry):
+        """Honours Retry-After, but not for longer than a run may last."""
+
+        def get_retry_after(self, response: Any) -> float | None:
+            wanted = super().get_retry_after(response)
+            return None if wanted is None else min(wanted, _RETRY_AFTER_CAP_S)
+
+    # Every request of ours may be repeated: the same bytes get the same answer.
+    return Capped(
+        total=_RETRIES,
+        backoff_factor=0.5,
+        backoff_jitter=0.5,
+        status_forcelist=(429, 502, 503, 504),
+        allowed_methods=None,
+        raise_on_status=False,
+    )
+
+
+def _read(response: Response, within_s: float) -> bytes:
+    """Read a body of bounded size in bounded time, however slowly it drips."""
+    encoding = response.headers.get("Content-Encoding", "identity").lower()
+    if encoding != "identity":
+        raise Unreachable(f"{response.url} answered in the encoding {encoding[:40]!r}", _PORTAL)
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        what = kind[:80] or "something without a type"
+        raise Unreachable(f"{response.url} answered {what} ({response.status_code}), not a document", _PORTAL)
+    data, deadline = bytearray(), time.monotonic() + within_s
+    while chunk := response.raw.read1(_CHUNK, decode_content=False):
+        data += chunk
+        if len(data) > MAX_ANSWER or time.monotonic() > deadline:
+            _endless(response)
+    return bytes(data)
+
+
+def _endless(response: Response) -> NoReturn:
+    raise Unreachable(f"{response.url} answered more, or more slowly, than a collector does", _PORTAL)
+
+
+def _http_error() -> type[Exception]:
+    from urllib3.exceptions import HTTPError
+
+    return HTTPError
+
+
+def _reason(error: BaseException) -> str:
+    """Find the plain words in an exception of requests, which wraps several others."""
+    seen: list[BaseException] = []
+    pending: list[object] = [error]
+    while pending:
+        current = pending.pop(0)
+        if isinstance(current, BaseException) and current not in seen:
+            seen.append(current)
+            pending += [
+                getattr(current, "reason", None),
+                current.__cause__,
+                current.__context__,
+                *current.args,
+            ]
+    for current in seen:
+        if isinstance(current, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted: {current.verify_message}"
+    for current in seen:
+        if isinstance(current, OSError) and current.strerror:
+            return current.strerror
+    named = type(seen[min(1, len(seen) - 1)]).__name__
+    return {
+        "ReadTimeoutError": "it did not answer in time",
+        "ConnectTimeoutError": "no connection in time",
+    }.get(named, named)
