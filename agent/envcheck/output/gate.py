@@ -105,10 +105,9 @@ def _notes(answer: GateAnswer) -> Table:
     notes.add_column(overflow="fold")
     for number, line in enumerate(answer.common):
         notes.add_row("in common" if number == 0 else "", words(line))
+    wrong = [group for group in answer.groups if group.outcome != "pass"]
     for kind, attribute in (("cause", "cause"), ("mend", "hint")):
-        for line in dict.fromkeys(
-            getattr(group, attribute) for group in answer.groups if group.outcome != "pass"
-        ):
+        for line in dict.fromkeys(getattr(group, attribute) for group in wrong):
             if line:
                 notes.add_row(kind, words(line))
     return notes

@@ -38,9 +38,7 @@ class Exchange:
             answer = send_report(self._link, self._device, encode(report))
         except Unreachable as error:
             self._spool.put(report)
-            raise Unreachable(
-                error.message, f"{error.hint}; the report is kept and goes first next time"
-            ) from None
+            raise Unreachable(error.message, f"{error.hint}; {_KEPT}".lstrip("; ")) from None
         self._upload(answer.missing, objects)
         return answer
 

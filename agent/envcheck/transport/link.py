@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
-from envcheck import __version__
 from envcheck.contract.document import Document, decode
 from envcheck.contract.wire import Problem
 from envcheck.errors import BadInput, EnvcheckError, Unreachable
+from envcheck.transport.connection import new_session, plain_reason, trust
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest, Response, Session
-    from urllib3.util.retry import Retry
+    from requests import Response, Session
 
 D = TypeVar("D", bound=Document)
 
@@ -27,8 +23,6 @@ Credentials = Callable[[str, str, str, bytes], Mapping[str, str]]
 
 MAX_ANSWER = 64 * 1024 * 1024
 _CONNECT_S = 10.0
-_RETRIES = 3
-_RETRY_AFTER_CAP_S = 30.0
 _CHUNK = 64 * 1024
 
 
@@ -110,12 +104,14 @@ class Link:
         read_s: float = 60.0,
     ) -> Iterator[Response]:
         """Send one request; yield the answer, its body unread, once it is known to be a success of ours."""
-        import requests
+        from requests import RequestException
+        from urllib3.exceptions import HTTPError
 
         route, _, query = path.partition("?")
         identity = self._credentials(method, route, query, body)
         try:
-            response = self._connected().request(
+            self._session = self._session or new_session()
+            response = self._session.request(
                 method,
                 self.url + path,
                 data=body or None,
@@ -123,30 +119,16 @@ class Link:
                 timeout=(_CONNECT_S, read_s),
                 allow_redirects=False,
                 stream=True,
-                verify=_trust(self.ca_bundle),
+                verify=trust(self.ca_bundle),
             )
-        except requests.RequestException as error:
+        except RequestException as error:
             raise self._unreachable(error) from None
         with response:
             self._refuse(response, path)
             try:
                 yield response
-            except (requests.RequestException, _http_error()) as error:
+            except (RequestException, HTTPError) as error:
                 raise self._unreachable(error) from None
-
-    def _connected(self) -> Session:
-        if self._session is None:
-            import requests
-            from requests.adapters import HTTPAdapter
-
-            self._session = requests.Session()
-            self._session.auth = _no_netrc
-            self._session.headers.update(
-                {"User-Agent": f"envcheck/{__version__}", "Accept-Encoding": "identity"}
-            )
-            for scheme in ("http://", "https://"):
-                self._session.mount(scheme, HTTPAdapter(max_retries=_retry()))
-        return self._session
 
     def _refuse(self, response: Response, path: str) -> None:
         where, status = f"{self.url}{path}", response.status_code
@@ -174,7 +156,7 @@ class Link:
             raise Unreachable(error.message, error.hint or _PORTAL) from None
 
     def _unreachable(self, error: Exception) -> Unreachable:
-        reason = _reason(error)
+        reason = plain_reason(error)
         hint = (
             "name the authority's certificate with ca_bundle in the configuration, or in REQUESTS_CA_BUNDLE"
             if "certificate" in reason.lower()
@@ -183,48 +165,7 @@ class Link:
         return Unreachable(f"the collector {self.url} can't be reached: {reason}", hint)
 
 
-_PORTAL = (
-    "something else may have answered in the collector's place: a captive portal, a proxy, another service"
-)
-
-
-def _no_netrc(request: PreparedRequest) -> PreparedRequest:
-    # With any `auth` set, requests does not put a password from ~/.netrc in place of our header.
-    return request
-
-
-def _trust(ca_bundle: str) -> str | bool:
-    """Return what to verify certificates against; given with each request, it is never overruled."""
-    for named in (ca_bundle, os.environ.get("REQUESTS_CA_BUNDLE"), os.environ.get("CURL_CA_BUNDLE")):
-        if named:
-            if not Path(named).exists():
-                raise BadInput(f"there is no certificate bundle {named}", "correct ca_bundle")
-            return named
-    system = ssl.get_default_verify_paths()
-    if system.cafile:
-        return system.cafile
-    return system.capath if system.capath and any(Path(system.capath).iterdir()) else True
-
-
-def _retry() -> Retry:
-    from urllib3.util.retry import Retry
-
-    class Capped(Retry):
-        """Honours Retry-After, but not for longer than a run may last."""
-
-        def get_retry_after(self, response: Any) -> float | None:
-            wanted = super().get_retry_after(response)
-            return None if wanted is None else min(wanted, _RETRY_AFTER_CAP_S)
-
-    # Every request of ours may be repeated: the same bytes get the same answer.
-    return Capped(
-        total=_RETRIES,
-        backoff_factor=0.5,
-        backoff_jitter=0.5,
-        status_forcelist=(429, 502, 503, 504),
-        allowed_methods=None,
-        raise_on_status=False,
-    )
+_PORTAL = "something else may have answered for the collector: a captive portal, a proxy, another service"
 
 
 def _read(response: Response, within_s: float) -> bytes:
@@ -246,36 +187,3 @@ def _read(response: Response, within_s: float) -> bytes:
 
 def _endless(response: Response) -> NoReturn:
     raise Unreachable(f"{response.url} answered more, or more slowly, than a collector does", _PORTAL)
-
-
-def _http_error() -> type[Exception]:
-    from urllib3.exceptions import HTTPError
-
-    return HTTPError
-
-
-def _reason(error: BaseException) -> str:
-    """Find the plain words in an exception of requests, which wraps several others."""
-    seen: list[BaseException] = []
-    pending: list[object] = [error]
-    while pending:
-        current = pending.pop(0)
-        if isinstance(current, BaseException) and current not in seen:
-            seen.append(current)
-            pending += [
-                getattr(current, "reason", None),
-                current.__cause__,
-                current.__context__,
-                *current.args,
-            ]
-    for current in seen:
-        if isinstance(current, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted: {current.verify_message}"
-    for current in seen:
-        if isinstance(current, OSError) and current.strerror:
-            return current.strerror
-    named = type(seen[min(1, len(seen) - 1)]).__name__
-    return {
-        "ReadTimeoutError": "it did not answer in time",
-        "ConnectTimeoutError": "no connection in time",
-    }.get(named, named)

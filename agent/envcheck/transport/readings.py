@@ -39,9 +39,8 @@ def report_readings(fingerprint: Fingerprint) -> dict[str, Reading]:
     """Choose what a report tells of the device's present state."""
     chosen: dict[str, Reading] = {}
     for section, name in REPORTED:
-        value: Any = (
-            fingerprint.sections[section].readings.get(name) if section in fingerprint.sections else None
-        )
+        held = fingerprint.sections.get(section)
+        value: Any = held.readings.get(name) if held is not None else None
         if isinstance(value, bool | int | float | str):
             chosen[f"{section}.{name}"] = value
     return chosen
