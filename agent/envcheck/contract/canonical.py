@@ -84,9 +84,7 @@ def plain(value: Any, depth: int = 0) -> Any:
         return _sequence(value, depth + 1)
     if isinstance(value, msgspec.Struct):
         return _struct(value, depth + 1)
-    raise Unwritable(
-        f"a {type(value).__name__} has no place here: wanted text, a number, a list or a mapping"
-    )
+    raise Unwritable(f"a {type(value).__name__} is neither text, a number, a list nor a mapping")
 
 
 def join_path(steps: list[str | int]) -> str:
@@ -118,8 +116,9 @@ def _mapping(value: dict[Any, Any], depth: int) -> dict[str, Any]:
     for key, item in value.items():
         if not isinstance(key, str):
             raise Unwritable(f"the key {str(key)[:100]!r} is a {type(key).__name__}, not text (quote it)")
+        name = _text(key)
         try:
-            result[_text(key)] = plain(item, depth)
+            result[name] = plain(item, depth)
         except Unwritable as error:
             raise error.below(key) from None
     return result

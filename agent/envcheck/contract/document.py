@@ -70,7 +70,7 @@ def decode_any(data: bytes, kinds: tuple[type[D], ...], source: str, notice: Not
         if found.rpartition("/")[0] == kind.FORMAT.rpartition("/")[0]:
             return decode(data, kind, source, notice)
     wanted = " or ".join(kind.FORMAT for kind in kinds)
-    raise BadInput(f"{source} holds a {found[:80]!r}, which can't be used here", f"wanted: {wanted}")
+    raise BadInput(f"{source} is of the kind {found[:80]!r}, which can't be used here", f"wanted: {wanted}")
 
 
 def convert(value: Any, kind: type[T], source: str) -> T:
@@ -95,22 +95,26 @@ def check_format(found: str, kind: type[Document], source: str, notice: Notice |
         raise BadInput(f"{source}: `format` is {found[:80]!r}", f"wanted {kind.FORMAT!r}")
     name, wanted = match.group(1)[:80], expected.group(1)
     if name != wanted:
-        raise BadInput(f"{source} holds a {name}, not a {wanted}")
+        raise BadInput(f"{source} holds {_a(name)}, not {_a(wanted)}")
     major, minor = int(match.group(2)), int(match.group(3))
     own_major, own_minor = int(expected.group(2)), int(expected.group(3))
     if major > own_major:
         raise BadInput(
-            f"{source} is a {name} of version {major}.{minor}; this envcheck reads up to {own_major}.x",
+            f"{source} has the version {name}/{major}.{minor}; this envcheck reads up to {own_major}.x",
             "upgrade envcheck here: pip install --upgrade envcheck",
         )
     if major < own_major:
-        raise BadInput(f"{source} is a {name} of the old version {major}.{minor}", "create it anew")
+        raise BadInput(f"{source} has the old version {name}/{major}.{minor}", "create it anew")
     if minor > own_minor and notice is not None:
         strict = kind.__struct_config__.forbid_unknown_fields
         notice(
             f"{source} was written for a newer envcheck ({name} {major}.{minor}); "
             f"what this one does not know is {'refused' if strict else 'ignored'}"
         )
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 class _Header(msgspec.Struct):
