@@ -1,0 +1,141 @@
+"""Gather sections: each in a thread of its own, so that one that hangs or fails costs no other its answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import msgspec
+
+from envcheck import __version__
+from envcheck.contract.fingerprint import SECTION_NAMES, Fingerprint, Section, make_fingerprint
+from envcheck.errors import BadInput
+from envcheck.facts.host import Host, Target
+from envcheck.facts.interpreter import Interpreter, NoAnswer, ask_interpreter
+from envcheck.facts.registry import SECTIONS
+from envcheck.facts.section import Gather, Scene, Unavailable
+
+DEADLINE_S = 20.0
+# A section gets this share of the whole deadline before the next one is begun; it goes on beside it.
+_PATIENCE = 1 / 20
+
+
+def capture(
+    target: Target,
+    *,
+    host: Host | None = None,
+    sections: Sequence[str] = SECTION_NAMES,
+    deadline_s: float = DEADLINE_S,
+) -> Fingerprint:
+    """Describe the environment that serves the model; reads only, takes at most about `deadline_s`.
+
+    Every section asked for is in the answer, with its status and, unless that is ok, a reason. Sections
+    not asked for are left out. Raises BadInput for a section that does not exist.
+    """
+    host = host or Host()
+    deadline = time.monotonic() + deadline_s
+    wanted = _chosen(sections)
+    asking = _Asking(target, host, deadline)
+    jobs = [_Job(name, gather, Scene(host, target, asking.answer)) for name, gather in wanted]
+    # Those that need the interpreter's answer come last: it is being asked meanwhile.
+    for job in sorted(jobs, key=lambda job: job.name in _ASKING):
+        job.start(min(deadline_s * _PATIENCE, deadline - time.monotonic()))
+    gathered = {job.name: job.finish(deadline) for job in jobs}
+    return make_fingerprint(gathered, _now(), __version__)
+
+
+_ASKING = {"python", "packages", "onnxruntime", "cuda"}
+
+
+class _Asking:
+    """The question to the interpreter, asked once and at once, answered to whoever waits."""
+
+    def __init__(self, target: Target, host: Host, deadline: float) -> None:
+        self._target, self._host, self._deadline = target, host, deadline
+        self._answer: Interpreter | None = None
+        self._reason = "the interpreter did not answer before the deadline"
+        self._thread = threading.Thread(target=self._ask, name="interpreter", daemon=True)
+        if target.python:
+            self._thread.start()
+
+    def answer(self) -> Interpreter:
+        """Wait for the answer; raises Unavailable."""
+        if not self._target.python:
+            raise Unavailable("skipped", "there is no interpreter here that could be asked")
+        self._thread.join(max(0.0, self._deadline - time.monotonic()))
+        if self._answer is None:
+            raise Unavailable("error", self._reason)
+        return self._answer
+
+    def _ask(self) -> None:
+        # The answer must be in before the sections that wait for it are themselves given up.
+        left = max(0.05, (self._deadline - time.monotonic()) * 0.9)
+        try:
+            self._answer = ask_interpreter(self._target, self._host, left)
+        except NoAnswer as error:
+            self._reason = str(error)
+
+
+class _Job:
+    """One section being gathered."""
+
+    def __init__(self, name: str, gather: Gather, scene: Scene) -> None:
+        self.name = name
+        self._gather, self._scene = gather, scene
+        self._result: Section | None = None
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self, patience_s: float) -> None:
+        """Begin, and wait for the end a little while."""
+        self._thread.start()
+        self._thread.join(max(0.0, patience_s))
+
+    def finish(self, deadline: float) -> Section:
+        """Return the section, or what is to be said when it did not end in time."""
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        return self._result or Section(status="error", reason="it did not end before the deadline")
+
+    def _run(self) -> None:
+        begun = time.monotonic()
+        try:
+            found = _inert(self._gather(self._scene))
+        except Unavailable as error:
+            found = Section(status=error.status, reason=error.reason)
+        except Exception as error:  # noqa: BLE001 the failure of one section is a fact like others
+            # The text of an exception may hold paths of this device, and reasons enter digests.
+            found = Section(status="error", reason=f"it failed with {type(error).__name__}")
+        self._result = msgspec.structs.replace(found, duration_ms=round((time.monotonic() - begun) * 1000, 2))
+
+
+def _chosen(names: Sequence[str]) -> list[tuple[str, Gather]]:
+    known = [name for name, _ in SECTIONS]
+    for name in names:
+        if name not in known:
+            raise BadInput(f"there is no section {name!r}", f"sections are: {', '.join(known)}")
+    return [(name, gather) for name, gather in SECTIONS if name in names]
+
+
+def _inert(section: Section) -> Section:
+    """Replace what has no place in JSON: lone surrogates, in which Python hands over undecodable names."""
+    try:
+        msgspec.json.encode(section)
+    except UnicodeEncodeError:
+        return msgspec.convert(_replaced(msgspec.to_builtins(section)), Section)
+    return section
+
+
+def _replaced(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_replaced(key): _replaced(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_replaced(item) for item in value]
+    return value
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

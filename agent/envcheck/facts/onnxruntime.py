@@ -1,0 +1,93 @@
+"""Section `onnxruntime`: every flavour that is installed, and the one whose files really lie there."""
+
+from __future__ import annotations
+
+import re
+
+from envcheck.contract.fingerprint import Section
+from envcheck.facts.interpreter import Distribution, Interpreter
+from envcheck.facts.packages import Package, packages
+from envcheck.facts.section import Facts, Scene, Unavailable, section
+
+_PROVIDER = re.compile(r"(?:lib)?onnxruntime_providers_([a-z0-9_]+?)\.(?:so|dll|dylib)")
+_ASSIGNMENT = re.compile(r"""^(\w+)\s*(?::[^=\n]*)?=\s*['"]([^'"\n]{0,200})['"]""", re.MULTILINE)
+_INIT = "onnxruntime/__init__.py"
+_BUILD = "onnxruntime/capi/build_and_package_info.py"
+_CAPI = "onnxruntime/capi"
+
+
+class OnnxruntimeFacts(Facts, frozen=True, kw_only=True):
+    """What would run the model.
+
+    `flavours` maps each distribution that owns the module to its version; `version` and `package` are what
+    the module's own files say (of two flavours the one installed last). `providers` are the
+    libraries of execution providers that lie beside it (`cuda`, `tensorrt`, `openvino`); the CPU provider is
+    always built in. `conflicts` says in words what contradicts itself.
+    """
+
+    version: str = ""
+    package: str = ""
+    cuda: str = ""
+    flavours: dict[str, str] = {}
+    providers: list[str] = []
+    conflicts: list[str] = []
+
+
+def gather(scene: Scene) -> Section:
+    """Read what of onnxruntime the target's interpreter would import."""
+    facts = onnxruntime_facts(scene.interpreter())
+    if not facts.flavours and not facts.version:
+        raise Unavailable("absent", "onnxruntime is not installed in the interpreter that serves the model")
+    return section(facts)
+
+
+def onnxruntime_facts(told: Interpreter) -> OnnxruntimeFacts:
+    """Derive the facts from what the interpreter told."""
+    flavours = _flavours(told.distributions)
+    built = parse_assignments(told.files.get(_BUILD) or "")
+    version = parse_assignments(told.files.get(_INIT) or "").get("__version__") or built.get(
+        "__version__", ""
+    )
+    package = built.get("package_name", "")
+    return OnnxruntimeFacts(
+        version=version,
+        package=package,
+        cuda=built.get("cuda_version", ""),
+        flavours={name: full_version(entry) for name, entry in flavours.items()},
+        providers=parse_providers(told.folders.get(_CAPI) or []),
+        conflicts=_conflicts(flavours, version, package),
+    )
+
+
+def full_version(entry: Package) -> str:
+    """Join a version with its local label."""
+    return f"{entry.version}+{entry.local}" if entry.local else entry.version
+
+
+def parse_providers(names: list[str]) -> list[str]:
+    """Name the execution providers whose libraries are among `names`."""
+    found = {match.group(1) for name in names if (match := _PROVIDER.fullmatch(name))}
+    return sorted(found - {"shared"})
+
+
+def parse_assignments(source: str) -> dict[str, str]:
+    """Read `name = "text"` lines of a Python file without running it; the last one of a name counts."""
+    return dict(_ASSIGNMENT.findall(source))
+
+
+def _flavours(found: list[Distribution]) -> dict[str, Package]:
+    return packages([item for item in found if "onnxruntime" in item.owns])
+
+
+def _conflicts(flavours: dict[str, Package], version: str, package: str) -> list[str]:
+    conflicts = []
+    if len(flavours) > 1:
+        conflicts.append(f"{' and '.join(flavours)} overwrite each other's files")
+    elif not flavours:
+        conflicts.append("the module is there, but no distribution owns it")
+    versions = sorted({entry.version for entry in flavours.values()})
+    if version and versions and version.partition("+")[0] not in versions:
+        conflicts.append(f"the files are of version {version}, the metadata says {' and '.join(versions)}")
+    if package and flavours and package.lower().replace("_", "-") not in flavours:
+        conflicts.append(f"the files are of {package}, the metadata names {' and '.join(flavours)}")
+    return conflicts

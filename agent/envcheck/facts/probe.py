@@ -1,0 +1,255 @@
+"""What one interpreter would import, told by that interpreter itself.
+
+This file runs inside the measured interpreter, whatever serves the model: Python 3.6 to 3.14, standard
+library only, sent to it as text. It reads and tells, judges nothing and changes nothing. Parsing what it
+tells is the agent's part (`interpreter.py`). It prints one line: MARKER and a JSON document in ASCII.
+"""
+
+import os
+import sys
+
+MARKER = b"envcheck-probe-1 "
+_HEADER_LIMIT = 64 * 1024
+_HEADER_BLOCK = 2048
+_RECORD_LIMIT = 32 * 1024 * 1024
+_LISTING_LIMIT = 20000
+_FLAGS = (
+    "debug",
+    "optimize",
+    "no_user_site",
+    "no_site",
+    "ignore_environment",
+    "isolated",
+    "utf8_mode",
+    "safe_path",
+)
+
+# Files and folders that are there and may not be read: `main` runs once, so one list serves.
+_unreadable = []  # type: list[str]
+
+# Files and folders that other sections read, found where `import` would find them: first on sys.path wins.
+_FILES = (
+    "onnxruntime/__init__.py",
+    "onnxruntime/capi/build_and_package_info.py",
+    "torch/version.py",
+)
+_FOLDERS = ("onnxruntime/capi", "nvidia")
+
+# Rows that differ between two installations of one wheel, or that the installer itself adds.
+_INSTALLER_FILES = ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_cache.json", "uv_build.json")
+
+
+def main() -> None:
+    """Print the document."""
+    import json
+
+    document = json.dumps(describe(), ensure_ascii=True)
+    data = b"\n" + MARKER + document.encode("ascii") + b"\n"
+    while data:
+        data = data[os.write(1, data) :]
+
+
+def describe() -> "dict[str, object]":
+    """Return everything, as plain data."""
+    path = _search_path()
+    found = []  # type: list[dict[str, object]]
+    hooks = set()  # type: set[str]
+    seen = set()  # type: set[tuple[int, int]]
+    for folder in path:
+        names = _new_names(folder, seen)
+        links = {name[:-9].lower().replace("_", "-") for name in names if name.endswith(".egg-link")}
+        for name in names:
+            if name.endswith(".pth") and _is_hook(_read(os.path.join(folder, name), _HEADER_LIMIT)):
+                hooks.add(_text(name))
+            elif name.endswith((".dist-info", ".egg-info")) or (
+                name == "EGG-INFO" and folder.endswith(".egg")
+            ):
+                found.append(_distribution(folder, name))
+        found.extend({"linked": _text(link)} for link in sorted(links))
+    document = _interpreter()
+    document["path"] = [_text(folder) for folder in path]
+    document["distributions"] = found
+    document["unreadable"] = [_text(folder) for folder in _unreadable]
+    document["hooks"] = sorted(hooks)
+    document["files"] = {name: _first_file(path, name) for name in _FILES}
+    document["folders"] = {name: _first_folder(path, name) for name in _FOLDERS}
+    return document
+
+
+def _interpreter() -> "dict[str, object]":
+    import _imp
+
+    suffix = (_imp.extension_suffixes() or [""])[0]
+    base = getattr(sys, "base_prefix", sys.prefix)
+    site = sys.modules.get("site")
+    gil = getattr(sys, "_is_gil_enabled", None)
+    return {
+        "implementation": sys.implementation.name,
+        "version": ".".join(str(part) for part in sys.version_info[:3]) + _level(),
+        "build": " ".join(sys.version.split()),
+        "abi": suffix[1:].rpartition(".")[0],
+        "abiflags": getattr(sys, "abiflags", ""),
+        "gil": None if gil is None else bool(gil()),
+        "machine": os.uname().machine,
+        "bits": 64 if sys.maxsize > 2**32 else 32,
+        "byteorder": sys.byteorder,
+        "libc": _libc(),
+        "executable": _text(sys.executable or ""),
+        "prefix": _text(sys.prefix),
+        "base_prefix": _text(base),
+        "conda": os.path.isdir(os.path.join(sys.prefix, "conda-meta")),
+        "flags": {flag: int(getattr(sys.flags, flag)) for flag in _FLAGS if getattr(sys.flags, flag, 0)},
+        "user_site": getattr(site, "ENABLE_USER_SITE", None),
+        "customised": [name for name in ("sitecustomize", "usercustomize") if name in sys.modules],
+    }
+
+
+def _level() -> str:
+    short = {"alpha": "a", "beta": "b", "candidate": "rc"}.get(sys.version_info.releaselevel, "")
+    return short + str(sys.version_info.serial) if short else ""
+
+
+def _libc() -> str:
+    try:
+        return str(os.confstr("CS_GNU_LIBC_VERSION") or "")
+    except (AttributeError, OSError, ValueError):
+        maps = _read("/proc/self/maps", 1024 * 1024) or b""
+        return "musl" if b"ld-musl" in maps or b"libc.musl" in maps else ""
+
+
+def _search_path() -> "list[str]":
+    """Return sys.path without the folder that `-c` itself put there (the current one)."""
+    return [folder for folder in sys.path if folder]
+
+
+def _new_names(folder: str, seen: "set[tuple[int, int]]") -> "list[str]":
+    """List a folder that was not listed under another name before."""
+    try:
+        state = os.stat(folder)
+        if (state.st_dev, state.st_ino) in seen:
+            return []
+        seen.add((state.st_dev, state.st_ino))
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except (OSError, ValueError):
+        _unreadable.append(folder)
+        return []
+
+
+def _distribution(folder: str, name: str) -> "dict[str, object]":
+    base = os.path.join(folder, name)
+    kind = "egg-info" if name.endswith(".egg-info") else "egg" if name == "EGG-INFO" else "dist-info"
+    entry = {"folder": _text(folder), "file": _text(name), "kind": kind}  # type: dict[str, object]
+    plain = kind == "egg-info" and os.path.isfile(base)
+    entry["metadata"] = _header(
+        base if plain else base + ("/METADATA" if kind == "dist-info" else "/PKG-INFO")
+    )
+    if kind != "dist-info":
+        return entry
+    entry["wheel"] = _text_of(_read(os.path.join(base, "WHEEL"), _HEADER_LIMIT))
+    entry["installer"] = _text_of(_read(os.path.join(base, "INSTALLER"), 256))
+    entry["direct_url"] = _text_of(_read(os.path.join(base, "direct_url.json"), _HEADER_LIMIT))
+    record = _read(os.path.join(base, "RECORD"), _RECORD_LIMIT)
+    if record is not None:
+        entry["build"], entry["owns"] = _identity(record, name)
+    return entry
+
+
+def _header(path: str) -> "str | None":
+    """Return the lines of the metadata's header that name the distribution; they mostly come first."""
+    head = _read(path, _HEADER_BLOCK)
+    if head is None:
+        return None
+    wanted = _naming_lines(head)
+    if len(wanted) < 2 and len(head) == _HEADER_BLOCK:
+        wanted = _naming_lines(_read(path, _HEADER_LIMIT) or b"")
+    return _text_of(b"\n".join(wanted))
+
+
+def _naming_lines(metadata: bytes) -> "list[bytes]":
+    head = metadata.replace(b"\r\n", b"\n").partition(b"\n\n")[0]
+    return [line for line in head.split(b"\n") if line[:8].lower().startswith((b"name:", b"version:"))]
+
+
+def _identity(record: bytes, info: str) -> "tuple[str, list[str]]":
+    """Return the build identity of a RECORD, and which packages of interest it owns.
+
+    The identity is a digest of its sorted rows without files outside site-packages, byte code and what
+    the installer adds: equal for one wheel in two environments, different for another build.
+    """
+    from hashlib import sha256
+
+    added = {(os.path.join(info, name) + ",").encode("utf-8", "surrogateescape") for name in _INSTALLER_FILES}
+    rows = [
+        row for row in record.splitlines() if row[:3] != b"../" and row[:1] != b"/" and b".pyc," not in row
+    ]
+    rows = [row for row in rows if b".dist-info/" not in row or row[: row.find(b",") + 1] not in added]
+    rows.sort()
+    owns = ["onnxruntime"] if b"\nonnxruntime/__init__.py," in b"\n" + record else []
+    return sha256(b"\n".join(rows)).hexdigest()[:32], owns
+
+
+def _is_hook(pth: "bytes | None") -> bool:
+    """Tell whether a .pth file runs code when the interpreter starts."""
+    return any(line.startswith((b"import ", b"import\t")) for line in (pth or b"").splitlines())
+
+
+def _first_file(path: "list[str]", name: str) -> "str | None":
+    for folder in path:
+        if os.path.isdir(os.path.join(folder, os.path.dirname(name))):
+            return _text_of(_read(os.path.join(folder, name), _HEADER_LIMIT))
+    return None
+
+
+def _first_folder(path: "list[str]", name: str) -> "list[str] | None":
+    for folder in path:
+        try:
+            return [_text(item) for item in sorted(os.listdir(os.path.join(folder, name)))[:_LISTING_LIMIT]]
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def _read(path: str, limit: int) -> "bytes | None":
+    """Return the first `limit` bytes, None when there is no such file; note one that may not be read.
+
+    A named pipe in a file's place does not block.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    except OSError:
+        _unreadable.append(path)
+        return None
+    try:
+        return _read_all(handle, limit)
+    except OSError:
+        _unreadable.append(path)
+        return None
+    finally:
+        os.close(handle)
+
+
+def _read_all(handle: int, limit: int) -> bytes:
+    chunks = []
+    while limit > 0:
+        chunk = os.read(handle, min(limit, 1 << 20))
+        if not chunk:
+            break
+        chunks.append(chunk)
+        limit -= len(chunk)
+    return b"".join(chunks)
+
+
+def _text(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _text_of(data: "bytes | None") -> "str | None":
+    return None if data is None else data.decode("utf-8", "replace")
+
+
+if __name__ == "__main__":
+    main()
