@@ -1,0 +1,127 @@
+"""Which nodes of a graph multiply quantised numbers, and of which element types."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from envcheck.smoke.nodes import Node, Nodes, Scope
+
+# Operator -> the indexes of (activation, its zero point, weight, its zero point).
+_PRODUCTS = {
+    "MatMulInteger": (0, 2, 1, 3),
+    "ConvInteger": (0, 2, 1, 3),
+    "QLinearMatMul": (0, 2, 3, 5),
+    "QLinearConv": (0, 2, 3, 5),
+    "QGemm": (0, 2, 3, 5),
+    "MatMulIntegerToFloat": (0, 4, 1, 5),
+    "DynamicQuantizeMatMul": (-1, -1, 1, 3),
+    "DynamicQuantizeLSTM": (-1, -1, 1, -1),
+    "QAttention": (0, 6, 1, 7),
+}
+# Operators that multiply floats, and integers once they stand between DequantizeLinear and QuantizeLinear.
+_FLOAT_PRODUCTS = ("Conv", "ConvTranspose", "MatMul", "Gemm", "FusedMatMul")
+_WEIGHT_ONLY = ("MatMulNBits", "MatMulBnb4", "MatMulFpQ4")
+# Operators that give the element type of their first input.
+_PASSING = {
+    "Concat",
+    "DepthToSpace",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "Identity",
+    "MaxPool",
+    "Pad",
+    "Relu",
+    "Reshape",
+    "Resize",
+    "Slice",
+    "SpaceToDepth",
+    "Split",
+    "Squeeze",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
+}
+_SHORT = {"uint8": "U8", "int8": "S8", "uint4": "U4", "int4": "S4", "uint16": "U16", "int16": "S16"}
+_MAX_STEPS = 64
+
+
+def count_schemes(nodes: Nodes) -> dict[str, int]:
+    """Count the nodes of each scheme: by element types (U8S8) and by form (QDQ, dynamic, weight-only)."""
+    found: Counter[str] = Counter()
+    for node, scope in nodes.each():
+        if node.operator in _PRODUCTS:
+            found.update(_integer_product(node, scope))
+        elif node.operator in _FLOAT_PRODUCTS:
+            found.update(_float_product(node, scope))
+        elif node.operator in _WEIGHT_ONLY:
+            found["weight-only"] += 1
+    return dict(sorted(found.items()))
+
+
+def multiplies_quantised(quantised: dict[str, int]) -> bool:
+    """Tell from a graph's schemes whether products of quantised numbers decide its precision."""
+    return any(scheme not in ("weight-only",) for scheme in quantised)
+
+
+def _integer_product(node: Node, scope: Scope) -> list[str]:
+    activation, activation_zero, weight, weight_zero = _PRODUCTS[node.operator]
+    kinds = (
+        _type_of(node, activation, activation_zero, scope),
+        _type_of(node, weight, weight_zero, scope),
+    )
+    producer = _origin(node.input(activation), scope) if activation >= 0 else None
+    dynamic = activation < 0 or (producer is not None and producer.operator == "DynamicQuantizeLinear")
+    return [_scheme(*kinds), *(["dynamic"] if dynamic else [])]
+
+
+def _float_product(node: Node, scope: Scope) -> list[str]:
+    parts = [_origin(node.input(index), scope) for index in (0, 1)]
+    dequantised = [part for part in parts if part is not None and part.operator == "DequantizeLinear"]
+    if len(dequantised) == 2:
+        return [_scheme(*(_type_of(part, 0, 2, scope) for part in dequantised)), "QDQ"]
+    if dequantised and parts[1] is dequantised[0]:
+        return ["weight-only"]
+    return []
+
+
+def _type_of(node: Node, index: int, zero_index: int, scope: Scope) -> str:
+    """Return the element type of an input: its zero point's, its own, or that of what gives it.
+
+    An index of -1 stands for what the operator quantises itself, which is uint8.
+    """
+    if index < 0:
+        return "uint8"
+    zero = node.input(zero_index) if zero_index >= 0 else ""
+    return (_declared(zero, scope) if zero else "") or _declared(node.input(index), scope)
+
+
+def _declared(name: str, scope: Scope) -> str:
+    for _ in range(_MAX_STEPS):
+        known = scope.declared(name)
+        producer = scope.producer(name)
+        if known or producer is None:
+            return known
+        if producer.operator == "DynamicQuantizeLinear":
+            return "uint8"
+        if producer.operator == "QuantizeLinear":
+            # Without a zero point ONNX says uint8.
+            return (scope.declared(producer.input(2)) if producer.input(2) else "") or "uint8"
+        if producer.operator not in _PASSING:
+            return ""
+        name = producer.input(0)
+    return ""
+
+
+def _origin(name: str, scope: Scope) -> Node | None:
+    """Return the node that gives `name`, looking through operators that only move elements."""
+    for _ in range(_MAX_STEPS):
+        producer = scope.producer(name)
+        if producer is None or producer.operator not in _PASSING:
+            return producer
+        name = producer.input(0)
+    return None
+
+
+def _scheme(activation: str, weight: str) -> str:
+    return f"{_SHORT.get(activation, '?')}{_SHORT.get(weight, '?')}"
