@@ -100,11 +100,11 @@ def check_format(found: str, kind: type[Document], source: str, notice: Notice |
     own_major, own_minor = int(expected.group(2)), int(expected.group(3))
     if major > own_major:
         raise BadInput(
-            f"{source} has the version {name}/{major}.{minor}; this envcheck reads up to {own_major}.x",
+            f"{source} holds {_a(name)} of version {major}.{minor}; this envcheck reads up to {own_major}.x",
             "upgrade envcheck here: pip install --upgrade envcheck",
         )
     if major < own_major:
-        raise BadInput(f"{source} has the old version {name}/{major}.{minor}", "create it anew")
+        raise BadInput(f"{source} holds {_a(name)} of the old version {major}.{minor}", "create it anew")
     if minor > own_minor and notice is not None:
         strict = kind.__struct_config__.forbid_unknown_fields
         notice(
