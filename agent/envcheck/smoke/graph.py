@@ -30,9 +30,8 @@ def read_graph(model: bytes, source: str) -> Graph:
     """Read what the model needs; `source` names the file in errors. Raises BadInput when it is no ONNX model.
 
     Operators are counted in subgraphs and in the bodies of model-local functions too (a body once, calls
-    of it not). `quantised` counts the nodes that multiply quantised numbers by their element types (U8S8:
-    uint8 activations, int8 weights) and, beside that, by form: `QDQ` and `dynamic`; `weight-only` are those
-    that multiply floats. `parameters` counts the elements of all initialisers and constants.
+    of it not). `quantised` counts the nodes that multiply quantised numbers, see `count_schemes`.
+    `parameters` counts the elements of all initialisers and constants.
     """
     try:
         return _read(Message(model), model)

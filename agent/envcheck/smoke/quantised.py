@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from envcheck.smoke.nodes import Node, Nodes, Scope
 
@@ -47,11 +48,15 @@ _MAX_STEPS = 64
 
 
 def count_schemes(nodes: Nodes) -> dict[str, int]:
-    """Count the nodes of each scheme: by element types (U8S8) and by form (QDQ, dynamic, weight-only)."""
+    """Count the nodes that multiply quantised numbers, each once, by scheme.
+
+    A scheme names the element types (`U8S8`: uint8 activations, int8 weights) where both are known, else the
+    node's form (`QDQ`, `dynamic`, `integer`). A `weight-only` node multiplies floats.
+    """
     found: Counter[str] = Counter()
     for node, scope in nodes.each():
         if node.operator in _PRODUCTS:
-            found.update(_integer_product(node, scope))
+            found[_integer_product(node, scope)] += 1
         elif node.operator in _FLOAT_PRODUCTS:
             found.update(_float_product(node, scope))
         elif node.operator in _WEIGHT_ONLY:
@@ -59,30 +64,32 @@ def count_schemes(nodes: Nodes) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-def multiplies_quantised(quantised: dict[str, int]) -> bool:
-    """Tell from a graph's schemes whether products of quantised numbers decide its precision."""
-    return any(scheme not in ("weight-only",) for scheme in quantised)
+def multiplies_quantised(quantised: Mapping[str, int]) -> bool:
+    """Tell from a graph's schemes whether it multiplies quantised numbers, so that rounding is not its scale."""
+    return any(scheme != "weight-only" for scheme in quantised)
 
 
-def _integer_product(node: Node, scope: Scope) -> list[str]:
+def _integer_product(node: Node, scope: Scope) -> str:
     activation, activation_zero, weight, weight_zero = _PRODUCTS[node.operator]
-    kinds = (
-        _type_of(node, activation, activation_zero, scope),
-        _type_of(node, weight, weight_zero, scope),
-    )
     producer = _origin(node.input(activation), scope) if activation >= 0 else None
     dynamic = activation < 0 or (producer is not None and producer.operator == "DynamicQuantizeLinear")
-    return [_scheme(*kinds), *(["dynamic"] if dynamic else [])]
+    return _scheme(
+        _type_of(node, activation, activation_zero, scope),
+        _type_of(node, weight, weight_zero, scope),
+        "dynamic" if dynamic else "integer",
+    )
 
 
 def _float_product(node: Node, scope: Scope) -> list[str]:
-    parts = [_origin(node.input(index), scope) for index in (0, 1)]
-    dequantised = [part for part in parts if part is not None and part.operator == "DequantizeLinear"]
-    if len(dequantised) == 2:
-        return [_scheme(*(_type_of(part, 0, 2, scope) for part in dequantised)), "QDQ"]
-    if dequantised and parts[1] is dequantised[0]:
-        return ["weight-only"]
-    return []
+    activation, weight = (_dequantiser(node.input(index), scope) for index in (0, 1))
+    if activation is not None and weight is not None:
+        return [_scheme(_type_of(activation, 0, 2, scope), _type_of(weight, 0, 2, scope), "QDQ")]
+    return ["weight-only"] if weight is not None else []
+
+
+def _dequantiser(name: str, scope: Scope) -> Node | None:
+    node = _origin(name, scope)
+    return node if node is not None and node.operator == "DequantizeLinear" else None
 
 
 def _type_of(node: Node, index: int, zero_index: int, scope: Scope) -> str:
@@ -123,5 +130,6 @@ def _origin(name: str, scope: Scope) -> Node | None:
     return None
 
 
-def _scheme(activation: str, weight: str) -> str:
-    return f"{_SHORT.get(activation, '?')}{_SHORT.get(weight, '?')}"
+def _scheme(activation: str, weight: str, form: str) -> str:
+    known = activation in _SHORT and weight in _SHORT
+    return _SHORT[activation] + _SHORT[weight] if known else form
