@@ -11,6 +11,7 @@ main thread, so that a crash shows its Python stack in WORKDIR/out/fault.txt.
 from __future__ import annotations
 
 import faulthandler
+import importlib
 import json
 import os
 import re
@@ -158,10 +159,9 @@ class Child:
         }
         self.result.update(runtime=runtime, platform=platform())
         begin = time.perf_counter()
-        import onnxruntime  # first: where both are missing, it is the one to ask for
-
-        import numpy  # noqa: I001
-
+        # onnxruntime first: where both are missing, it is the one to ask for.
+        onnxruntime = importlib.import_module("onnxruntime")
+        numpy = importlib.import_module("numpy")
         self.np, self.ort = numpy, onnxruntime
         self.result["import_ms"] = milliseconds(begin)
         self.result["available"] = list(onnxruntime.get_available_providers())

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from envcheck.smoke.cgroups import cgroup_directories, read_text
+
 
 @dataclass(frozen=True)
 class Counters:
@@ -17,7 +19,7 @@ class Counters:
 
 def read_counters(root: Path = Path("/")) -> Counters:
     """Read the counters of the cgroup that this process, and so its child, is in, and of the machine."""
-    groups = _cgroup_directories(root)
+    groups = cgroup_directories(root)
     memory = [_count(group / name, "oom_kill") for group in groups for name in _OOM_FILES]
     memory.append(_count(root / "proc/vmstat", "oom_kill"))
     quota = [_count(group / "cpu.stat", "nr_throttled") for group in groups]
@@ -36,34 +38,14 @@ def rose(before: int | None, after: int | None) -> bool | None:
 _OOM_FILES = ("memory.events", "memory.oom_control")  # cgroup v2, v1
 
 
-def _cgroup_directories(root: Path) -> list[Path]:
-    """Return the directories of this process's cgroups; in a container they are mounted at the top."""
-    base = root / "sys/fs/cgroup"
-    found = []
-    for line in _text(root / "proc/self/cgroup").splitlines():
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if controllers in ("", "memory") or "cpu" in controllers.split(","):
-            top = base / controllers
-            found.append(top / path.lstrip("/") if (top / path.lstrip("/")).is_dir() else top)
-    return found
-
-
 def _count(path: Path, name: str) -> int | None:
-    match = re.search(rf"^{name}\s+(\d+)\s*$", _text(path), re.MULTILINE)
+    match = re.search(rf"^{name}\s+(\d+)\s*$", read_text(path), re.MULTILINE)
     return int(match.group(1)) if match else None
 
 
 def _number(path: Path) -> int | None:
-    text = _text(path).strip()
+    text = read_text(path).strip()
     return int(text) if text.isdecimal() else None
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""
 
 
 def _total(counts: list[int | None]) -> int | None:

@@ -1,0 +1,201 @@
+"""Raw outputs beside their references: metrics, never verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from envcheck.contract.baseline import OutputReference
+from envcheck.contract.canonical import digest, significant
+from envcheck.contract.evidence import Decisions, OutputMetrics, OutputProblem
+from envcheck.smoke.arrays import numpy, type_name
+
+if TYPE_CHECKING:
+    from envcheck.smoke.arrays import Array
+
+# Rounding the largest double to three digits would make an infinity of it.
+_HUGE = 1e308
+
+
+def compare_outputs(
+    actual: Mapping[str, Array],
+    reference: Mapping[str, Array],
+    expected: Mapping[str, OutputReference],
+    differing: frozenset[str] = frozenset(),
+) -> dict[str, OutputMetrics]:
+    """Compare every output; `differing` names those whose repeated runs were not equal.
+
+    `reference` holds float64 for outputs of floating point, else the output's own type. An output
+    that is missing, or that the baseline does not know, is there with its `problem`.
+    """
+    found = {}
+    for name, output in expected.items():
+        if name in actual:
+            found[name] = compare_output(
+                actual[name], reference[name], output, repeatable=name not in differing
+            )
+        else:
+            detail = f"the model gives no output {name!r} here"
+            found[name] = OutputMetrics(dtype=output.dtype, problem="missing", detail=detail)
+    for name in actual:
+        if name not in expected:
+            detail = f"training had no output {name!r}"
+            found[name] = _problem(actual[name], "unexpected", detail)
+    return found
+
+
+def compare_output(
+    actual: Array, reference: Array, expected: OutputReference, *, repeatable: bool = True
+) -> OutputMetrics:
+    """Compare one output: type and shape before values, then NaN and infinities, then numbers."""
+    raw = digest(raw_bytes(actual)) if repeatable else ""
+    if type_name(actual) != expected.dtype:
+        detail = f"it is {type_name(actual)} here, {expected.dtype} in training"
+        return _problem(actual, "dtype", detail, raw)
+    if list(actual.shape) != expected.shape or actual.shape != reference.shape:
+        detail = f"its shape is {list(actual.shape)} here, {expected.shape} in training"
+        return _problem(actual, "shape", detail, raw)
+    numbers = _exact(actual, reference) if expected.exact else _floats(actual, reference)
+    if isinstance(numbers, str):
+        return _problem(actual, "non-finite", numbers, raw)
+    if expected.decides:
+        numbers["decisions"] = compare_decisions(actual, reference)
+    return OutputMetrics(**_about(actual), digest=raw, **numbers)
+
+
+def compare_decisions(actual: Array, reference: Array) -> Decisions | None:
+    """Compare the argmax over the last axis; None where there is nothing to choose from.
+
+    A NaN never wins. The margin of a decision is the reference's best minus its second-best score.
+    """
+    if actual.ndim == 0 or actual.shape[-1] < 2 or actual.size == 0:
+        return None
+    np = numpy()
+    here = _scores(actual).reshape(-1, actual.shape[-1])
+    there = _scores(reference).reshape(-1, actual.shape[-1])
+    flipped = np.flatnonzero(here.argmax(axis=1) != there.argmax(axis=1))
+    if not len(flipped):
+        return Decisions(total=len(there))
+    best = np.sort(there[flipped], axis=1)[:, -2:]
+    with np.errstate(all="ignore"):
+        margins = np.nan_to_num(best[:, 1] - best[:, 0], nan=0.0, posinf=_HUGE)
+    return Decisions(total=len(there), flipped=len(flipped), largest_margin=_rounded(margins.max()))
+
+
+def measure_accuracy(
+    outputs: Mapping[str, Array], labels: Mapping[str, Array], expected: Mapping[str, OutputReference]
+) -> float | None:
+    """Return the share of labelled samples that are decided as labelled, to three digits.
+
+    Labels named like an output belong to it; otherwise the first labels belong to the first output
+    that decides (its argmax is compared) or that holds labels itself. None when nothing fits.
+    """
+    np = numpy()
+    for name, output in expected.items():
+        if name not in outputs or not labels:
+            continue
+        wanted = labels.get(name, next(iter(labels.values())))
+        actual = outputs[name]
+        if output.decides and actual.ndim > 0 and actual.shape[:-1] == wanted.shape:
+            decided = _scores(actual).argmax(axis=-1)
+        elif output.exact and actual.shape == wanted.shape:
+            decided = actual
+        else:
+            continue
+        return significant(float(np.mean(decided == wanted))) if wanted.size else None
+    return None
+
+
+def raw_bytes(array: Array) -> bytes:
+    """Return the bytes that an output's digest is over: little-endian, row by row; strings in UTF-8."""
+    if array.dtype.kind == "U":
+        return "\0".join(array.ravel().tolist()).encode("utf-8")
+    if array.dtype.byteorder == ">":
+        array = array.astype(array.dtype.newbyteorder("<"))
+    return array.tobytes()
+
+
+def _about(actual: Array) -> dict[str, Any]:
+    return {"dtype": type_name(actual), "shape": list(actual.shape), "elements": int(actual.size)}
+
+
+def _problem(actual: Array, problem: OutputProblem, detail: str, raw: str = "") -> OutputMetrics:
+    return OutputMetrics(**_about(actual), problem=problem, detail=detail, digest=raw)
+
+
+def _exact(actual: Array, reference: Array) -> dict[str, Any]:
+    np = numpy()
+    differing = int(np.count_nonzero(actual != reference))
+    if actual.dtype.kind not in "iu":
+        return {"differing": differing}
+    distance = np.abs(actual.astype(np.float64) - reference.astype(np.float64))
+    return {"differing": differing, "max_abs": _rounded(distance.max(initial=0.0))}
+
+
+def _floats(actual: Array, reference: Array) -> dict[str, Any] | str:
+    """Return the metrics of a float output, or what is wrong with its NaN and infinities."""
+    np = numpy()
+    here, there = _wide(actual), _wide(reference)
+    trouble = _non_finite(here, there)
+    if trouble:
+        return trouble
+    finite = np.isfinite(there)
+    here, there = here[finite], there[finite]
+    with np.errstate(over="ignore"):
+        distance = np.minimum(np.abs(here - there), _HUGE)
+    return {
+        "rmse": _rounded(_rms(distance)),
+        "max_abs": _rounded(distance.max(initial=0.0)),
+        "cosine": _cosine(here, there),
+    }
+
+
+def _wide(array: Array) -> Array:
+    """Raise to double before anything is subtracted; complex numbers become pairs."""
+    np = numpy()
+    if array.dtype.kind == "c":
+        array = np.ascontiguousarray(array).astype(np.complex128).view(np.float64)
+    wide: Array = array.astype(np.float64)
+    return wide
+
+
+def _non_finite(here: Array, there: Array) -> str:
+    np = numpy()
+    kinds = {"NaN": np.isnan, "+infinity": np.isposinf, "-infinity": np.isneginf}
+    for name, test in kinds.items():
+        mine, theirs = test(here), test(there)
+        if not np.array_equal(mine, theirs):
+            return (
+                f"{int(mine.sum())} of {here.size} elements are {name} here, {int(theirs.sum())} in training"
+                + (", in other places" if mine.sum() == theirs.sum() else "")
+            )
+    return ""
+
+
+def _rms(values: Array) -> float:
+    """Root of the mean square, scaled first so that no square overflows or vanishes."""
+    np = numpy()
+    largest = float(np.max(np.abs(values), initial=0.0))
+    return largest * float(np.sqrt(np.mean(np.square(values / largest)))) if largest > 0 else 0.0
+
+
+def _cosine(here: Array, there: Array) -> float | None:
+    """Cosine of the angle between the two; None when one of them is zero throughout."""
+    np = numpy()
+    sizes = [float(np.max(np.abs(values), initial=0.0)) for values in (here, there)]
+    if 0.0 in sizes:
+        return None
+    here, there = (here / sizes[0]).ravel(), (there / sizes[1]).ravel()
+    cosine = float(here @ there / np.sqrt((here @ here) * (there @ there)))
+    return significant(min(1.0, max(-1.0, cosine)))
+
+
+def _scores(array: Array) -> Array:
+    np = numpy()
+    scores = array.astype(np.float64)
+    scores[np.isnan(scores)] = -np.inf
+    return scores
+
+
+def _rounded(value: float) -> float:
+    return significant(min(float(value), _HUGE))

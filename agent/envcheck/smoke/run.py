@@ -1,0 +1,253 @@
+"""Runs a bundle's model on its golden inputs in the target interpreter and measures what came out."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from envcheck.contract.baseline import Baseline
+from envcheck.contract.bundle import INPUTS, LABELS, MODEL, REFERENCE, Bundle
+from envcheck.contract.evidence import Ending, Evidence, Placement, Smoke, SmokeReadings
+from envcheck.errors import BadInput, Undetermined
+from envcheck.facts.host import Host, Target
+from envcheck.smoke.canaries import PROVIDER, canary_inputs, canary_model, read_canaries
+from envcheck.smoke.cgroups import usable_cpus
+from envcheck.smoke.counters import read_counters, rose
+from envcheck.smoke.explain_failure import explain_fallback
+from envcheck.smoke.graph import read_graph
+from envcheck.smoke.inputs import Batching, check_inputs, load_npz
+from envcheck.smoke.job import QUICK_TIMING, ChildRun, Job, SessionResult, SessionSpec, Timing
+from envcheck.smoke.metrics import compare_outputs, measure_accuracy
+from envcheck.smoke.outputs import load_run
+from envcheck.smoke.supervise import run_job
+from envcheck.smoke.timings import summarise
+
+if TYPE_CHECKING:
+    from envcheck.smoke.arrays import Array
+
+_MODEL, _TIMING, _CANARIES, _GOLDEN = "model", "timing", "canaries", "golden"
+_REPEATS = 3
+
+
+@dataclass(frozen=True)
+class _Golden:
+    """What a bundle says should go in and come out."""
+
+    baseline: Baseline
+    reference: Mapping[str, Array]
+    labels: Mapping[str, Array]
+    batching: Batching
+    external: list[str]
+
+
+def run_smoke(
+    bundle: Bundle,
+    target: Target,
+    *,
+    fingerprint: str,
+    providers: Sequence[str] | None = None,
+    quick: bool = False,
+    deadline_s: float = 120.0,
+    progress: Callable[[str], None] | None = None,
+    host: Host | None = None,
+    memory_limit_mb: int | None = None,
+) -> Smoke:
+    """Run `bundle`'s model in `target` and return evidence and readings; a crash is evidence too.
+
+    `fingerprint` is the digest of the environment that this is measured under, `providers` the execution
+    providers in order (default: the baseline's). All golden inputs go through in one call, unless the graph
+    fixes its batch dimension to a smaller number: then in slices of that number. `quick` makes one
+    session of the model and a short timing; otherwise every run is repeated, and a session of its own
+    is timed.
+
+    Raises BadInput for a bundle whose parts do not fit and for a deadline that is not above 0,
+    MissingExtra without numpy, Undetermined when the temporary directory can't be used.
+    """
+    if not (math.isfinite(deadline_s) and deadline_s > 0):
+        raise BadInput(f"the deadline is {deadline_s:g} s", "give the model some time: a number above 0")
+    host = host or Host()
+    golden = _open(bundle)
+    requested = list(providers or golden.baseline.providers)
+    blank = Evidence(
+        bundle=bundle.sha256,
+        fingerprint=fingerprint,
+        ending=_refusal(golden.external),
+        requested=requested,
+    )
+    measured_at = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if golden.external:
+        return Smoke(release=golden.baseline.release, measured_at=measured_at, evidence=blank)
+    before = read_counters(host.root)
+    with _workdir() as workdir:
+        job = _job(bundle, golden, requested, quick, Path(workdir), usable_cpus(host.root), memory_limit_mb)
+        run = run_job(job, target, deadline_s, Path(workdir), progress=progress, host=host)
+        evidence = _evidence(blank, golden, run)
+    throttled = rose(before.throttled, read_counters(host.root).throttled)
+    return Smoke(
+        release=golden.baseline.release,
+        measured_at=measured_at,
+        evidence=evidence,
+        readings=_readings(run, quick, throttled),
+    )
+
+
+def _open(bundle: Bundle) -> _Golden:
+    baseline = bundle.baseline()
+    inputs = load_npz(bundle.members[INPUTS], f"{bundle.source}: {INPUTS}")
+    reference = load_npz(bundle.members[REFERENCE], f"{bundle.source}: {REFERENCE}")
+    labels = (
+        load_npz(bundle.members[LABELS], f"{bundle.source}: {LABELS}") if LABELS in bundle.members else {}
+    )
+    for name in baseline.outputs:
+        if name not in reference:
+            raise BadInput(
+                f"{bundle.source}: {REFERENCE} lacks the output {name!r}", "create the baseline anew"
+            )
+    # Not the baseline's word: what lies outside the file is decided by the file itself.
+    graph = read_graph(bundle.members[MODEL], f"{bundle.source}: {MODEL}")
+    batching = check_inputs(inputs, graph.inputs, f"{bundle.source}: {INPUTS}")
+    return _Golden(baseline, reference, labels, batching, graph.external_data)
+
+
+def _refusal(external: list[str]) -> Ending:
+    if not external:
+        return Ending(status="error", stage="start")
+    return Ending(
+        status="refused",
+        stage="start",
+        reason=f"the model's weights lie in another file ({external[0][:80]!r}), which no bundle holds",
+        hint="save the model as one file (onnx.save, save_as_external_data=False) and freeze it again",
+    )
+
+
+def _workdir() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="envcheck-smoke-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise Undetermined(
+            f"no temporary directory can be made: {error.strerror}", "set TMPDIR to a directory with room"
+        ) from None
+
+
+def _job(
+    bundle: Bundle,
+    golden: _Golden,
+    providers: list[str],
+    quick: bool,
+    workdir: Path,
+    threads: int,
+    memory_limit_mb: int | None,
+) -> Job:
+    files = {
+        "model.onnx": bundle.members[MODEL],
+        "inputs.npz": bundle.members[INPUTS],
+        "canaries.onnx": canary_model(),
+        "canaries.npz": canary_inputs(),
+    }
+    try:
+        for name, data in files.items():
+            (workdir / name).write_bytes(data)
+    except OSError as error:
+        raise Undetermined(
+            f"the model does not fit into {workdir.parent}: {error.strerror}",
+            "set TMPDIR to a directory with room",
+        ) from None
+    return Job(
+        models={_MODEL: str(workdir / "model.onnx"), _CANARIES: str(workdir / "canaries.onnx")},
+        inputs={_GOLDEN: str(workdir / "inputs.npz"), _CANARIES: str(workdir / "canaries.npz")},
+        sessions=_sessions(golden.batching, providers, quick, threads),
+        libraries=True,
+        memory_limit_mb=memory_limit_mb,
+    )
+
+
+def _sessions(batching: Batching, providers: list[str], quick: bool, threads: int) -> list[SessionSpec]:
+    model = SessionSpec(
+        name=_MODEL,
+        model=_MODEL,
+        inputs=[_GOLDEN],
+        providers=providers,
+        threads=threads,
+        repeats=1 if quick else _REPEATS,
+        placement=True,
+        timing=QUICK_TIMING if quick else None,
+        slices=batching.slices,
+        sliced=batching.sliced,
+    )
+    canaries = SessionSpec(
+        name=_CANARIES, model=_CANARIES, inputs=[_CANARIES], providers=[PROVIDER], threads=1, optional=True
+    )
+    if quick:
+        return [model, canaries]
+    changes = {"name": _TIMING, "repeats": 1, "placement": False, "timing": Timing()}
+    return [model, canaries, msgspec.structs.replace(model, **changes)]
+
+
+def _evidence(blank: Evidence, golden: _Golden, run: ChildRun) -> Evidence:
+    """Fill in what became known, however far the child came."""
+    result = run.result
+    session = result.session(_MODEL) or SessionResult(name=_MODEL)
+    canaries = result.session(_CANARIES)
+    found = msgspec.structs.replace(
+        blank,
+        ending=_ending(run, blank.requested, session),
+        runtime=msgspec.structs.replace(result.runtime, options=session.options),
+        registered=session.registered,
+        placement=Placement(source=session.placement.source, nodes=session.placement.nodes),
+        libraries=result.libraries,
+        canaries=_canaries(run, canaries),
+    )
+    return _with_outputs(found, golden, run, session)
+
+
+def _ending(run: ChildRun, requested: list[str], session: SessionResult) -> Ending:
+    """An ending in good order still says when a requested provider did not come to be."""
+    if run.ending.status != "ok":
+        return run.ending
+    reason = explain_fallback(requested, session.registered, run.stderr)
+    return msgspec.structs.replace(run.ending, reason=reason)
+
+
+def _canaries(run: ChildRun, session: SessionResult | None) -> dict[str, str]:
+    saved = session.first_run(_CANARIES) if session is not None else None
+    return read_canaries(load_run(run, saved)) if saved is not None else {}
+
+
+def _with_outputs(found: Evidence, golden: _Golden, run: ChildRun, session: SessionResult) -> Evidence:
+    saved = session.first_run(_GOLDEN)
+    if saved is None:
+        return found
+    outputs = load_run(run, saved)
+    differing = frozenset(session.differing_outputs(_GOLDEN))
+    expected = golden.baseline.outputs
+    return msgspec.structs.replace(
+        found,
+        outputs=compare_outputs(outputs, golden.reference, expected, differing),
+        repeatable=None if session.repeats < 2 else not differing,
+        accuracy=measure_accuracy(outputs, golden.labels, expected),
+    )
+
+
+def _readings(run: ChildRun, quick: bool, throttled: bool | None) -> SmokeReadings:
+    model = run.result.session(_MODEL) or SessionResult(name=_MODEL)
+    timed = model if quick else run.result.session(_TIMING)
+    return SmokeReadings(
+        import_ms=_milliseconds(run.result.import_ms),
+        session_ms=_milliseconds(model.session_ms),
+        first_run_ms=_milliseconds(model.first_run_ms),
+        latency=summarise(timed.latencies_ms) if timed is not None else None,
+        peak_memory_mb=None if model.peak_memory_mb is None else round(model.peak_memory_mb, 1),
+        wall_ms=_milliseconds(run.wall_ms),
+        throttled=throttled,
+    )
+
+
+def _milliseconds(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
