@@ -1,0 +1,190 @@
+"""A fingerprint on one screen: what this machine is, what would serve the model, what looks wrong already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from envcheck.contract.fingerprint import Fingerprint, Section
+from envcheck.output.console import columns, console, inert, state, words
+from envcheck.output.remarks import remarks
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# The packages that a model's process usually loads: named on the one screen, in this order.
+_NAMED = ("onnxruntime", "onnxruntime-gpu", "numpy", "torch", "scipy", "opencv-python", "pillow")
+_GIB_IN_MIB = 1024
+
+
+def print_capture(fingerprint: Fingerprint, out: Console | None = None) -> None:
+    """Print the summary to stdout (or to `out`)."""
+    screen = out or console()
+    screen.print(words(headline(fingerprint), style="bold"))
+    screen.print()
+    grid = columns()
+    for name, section in fingerprint.sections.items():
+        grid.add_row(_state(section), name, words(summary(name, section)))
+    screen.print(grid)
+    found = remarks(fingerprint)
+    if found:
+        screen.print()
+        screen.print(words("looks wrong already"))
+        table = columns()
+        for remark in found:
+            table.add_row(state("warn"), remark.section, words(remark.text))
+            if remark.hint:
+                table.add_row("", "", words(remark.hint, style="dim"))
+        screen.print(table)
+    screen.print()
+    screen.print(words(f"fingerprint {fingerprint.digest}", style="dim"))
+
+
+def headline(fingerprint: Fingerprint) -> str:
+    """Return one line: host, board, operating system."""
+    system = fingerprint.sections.get("system")
+    if system is None:
+        return "this machine"
+    board = _mapping(system.shared.get("board"))
+    parts = [
+        " ".join(str(board[key]) for key in ("vendor", "model") if board.get(key)),
+        str(_mapping(system.shared.get("os")).get("name") or ""),
+    ]
+    described = ", ".join(part for part in parts if part)
+    name = str(system.device.get("hostname") or "this machine")
+    return inert(f"{name}: {described}" if described else name)
+
+
+def summary(name: str, section: Section) -> str:
+    """Return what one section has to say in a line or two."""
+    if section.status != "ok":
+        return section.reason
+    return _SUMMARIES[name](section) if name in _SUMMARIES else f"{len(section.shared)} facts"
+
+
+def _python(section: Section) -> str:
+    facts = section.shared
+    kind = {"venv": "virtual environment", "conda": "conda environment"}.get(
+        str(facts.get("environment")), "system"
+    )
+    parts = [
+        f"{facts.get('implementation')} {facts.get('version')}",
+        f"{kind} {section.device.get('prefix')}",
+    ]
+    libc = _mapping(facts.get("libc"))
+    if libc:
+        parts.append(f"{libc.get('name')} {libc.get('version', '')}".strip())
+    if facts.get("isolated"):
+        parts.append("asked alone (-I): no serving environment is configured")
+    return ", ".join(parts)
+
+
+def _packages(section: Section) -> str:
+    named = []
+    for name in _NAMED:
+        entry = _mapping(section.shared.get(name))
+        if entry:
+            local = f"+{entry['local']}" if entry.get("local") else ""
+            named.append(f"{name} {entry.get('version', '')}{local}")
+    return f"{len(section.shared)} distributions" + (f": {', '.join(named)}" if named else "")
+
+
+def _system(section: Section) -> str:
+    facts = section.shared
+    parts = [f"kernel {facts['kernel']}" if facts.get("kernel") else "", str(facts.get("machine", ""))]
+    if facts.get("container"):
+        parts.append(f"in a container ({facts['container']})")
+    if facts.get("vm"):
+        parts.append("virtual machine" + (f" ({facts['vm']})" if facts["vm"] != "unknown" else ""))
+    uptime = section.readings.get("uptime_s")
+    if isinstance(uptime, float | int):
+        parts.append(f"up {_duration(float(uptime))}")
+    return ", ".join(part for part in parts if part)
+
+
+def _cpu(section: Section) -> str:
+    facts = section.shared
+    parts = [str(facts.get("model") or facts.get("architecture", "")), str(facts.get("level", ""))]
+    parts.append(f"{facts.get('threads')} threads")
+    if facts.get("affinity") not in (None, facts.get("threads")):
+        parts.append(f"{facts['affinity']} of them usable")
+    if facts.get("quota") is not None:
+        parts.append(f"quota of {facts['quota']} CPUs")
+    if facts.get("governors"):
+        parts.append(f"governor {' '.join(map(str, facts['governors']))}")
+    return ", ".join(part for part in parts if part)
+
+
+def _memory(section: Section) -> str:
+    parts = [_gib(section.shared.get("total_mib"))]
+    if section.shared.get("limit_mib") is not None:
+        parts.append(f"limit {_gib(section.shared['limit_mib'])}")
+    if section.readings.get("available_mib") is not None:
+        parts.append(f"{_gib(section.readings['available_mib'])} available")
+    if section.shared.get("swap_mib"):
+        parts.append(f"swap {_gib(section.shared['swap_mib'])}")
+    return ", ".join(parts)
+
+
+def _cuda(section: Section) -> str:
+    facts = section.shared
+    names = [str(_mapping(gpu).get("name", "")) for gpu in facts.get("gpus") or []]
+    parts = [", ".join(names)]
+    if facts.get("l4t"):
+        parts.append(f"L4T {facts['l4t']}")
+    if facts.get("driver"):
+        parts.append(f"driver {facts['driver']}")
+    if facts.get("driver_cuda"):
+        parts.append(f"up to CUDA {facts['driver_cuda']}")
+    return ", ".join(part for part in parts if part)
+
+
+def _onnxruntime(section: Section) -> str:
+    facts = section.shared
+    providers = ["cpu", *map(str, facts.get("providers") or [])]
+    flavours = " and ".join(facts.get("flavours") or {}) or "no distribution"
+    return f"{facts.get('version', '')} from {flavours}, providers: {', '.join(providers)}"
+
+
+def _variables(section: Section) -> str:
+    values = _mapping(section.shared.get("values"))
+    if not values:
+        return "none that changes numbers or speed"
+    return ", ".join(f"{name}={str(value)[:60]}" for name, value in values.items())
+
+
+_SUMMARIES: dict[str, Callable[[Section], str]] = {
+    "python": _python,
+    "packages": _packages,
+    "system": _system,
+    "cpu": _cpu,
+    "memory": _memory,
+    "cuda": _cuda,
+    "onnxruntime": _onnxruntime,
+    "variables": _variables,
+}
+
+
+def _state(section: Section) -> Any:
+    return state(section.status)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _gib(mib: Any) -> str:
+    if not isinstance(mib, int | float):
+        return ""
+    return f"{mib / _GIB_IN_MIB:.1f} GiB" if mib >= _GIB_IN_MIB else f"{mib:.0f} MiB"
+
+
+def _duration(seconds: float) -> str:
+    hours = seconds / 3600
+    return (
+        f"{hours / 24:.0f} days"
+        if hours >= 48
+        else f"{hours:.0f} h"
+        if hours >= 2
+        else f"{seconds / 60:.0f} min"
+    )
