@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from pathlib import Path
 
 import click
@@ -75,10 +76,11 @@ def _enroll(
 
     target = resolve_target(configuration.python or None, configuration.env_file or None)
     hardware = hardware_id(capture(target))
-    link = Link(collector, ca_bundle=configuration.ca_bundle)
-    public_key = state.make_key().public_key
+    key = state.make_key()
+    # Signed like everything that a device sends: it proves that the key is this device's own.
+    link = Link(collector, key.credentials(time.time), ca_bundle=configuration.ca_bundle)
     answer = send_enrolment(
-        link, msgspec.structs.replace(enrolment, public_key=public_key, hardware=hardware)
+        link, msgspec.structs.replace(enrolment, public_key=key.public_key, hardware=hardware)
     )
     state.save(
         "enrolled",

@@ -72,14 +72,7 @@ class BundleCache:
         try:
             self.directory.mkdir(mode=0o700, exist_ok=True)
             self._need_space(offer, part)
-            self._from_anywhere(offer, link, part)
-            data = part.read_bytes()
-            if digest(data) != offer.sha256:
-                part.unlink()
-                raise Unreachable(
-                    f"the bundle of {offer.release} came with other bytes than its digest names",
-                    "it was thrown away and will be fetched again with the next report",
-                )
+            data = self._from_anywhere(offer, link, part)
             part.replace(self._path(offer.sha256, "envcheck"))
             sync_directory(self.directory)
         except OSError as error:
@@ -96,15 +89,26 @@ class BundleCache:
                 "free some space there, or name another directory as state_dir in the configuration",
             )
 
-    def _from_anywhere(self, offer: ReleaseOffer, link: Link, part: Path) -> None:
+    def _from_anywhere(self, offer: ReleaseOffer, link: Link, part: Path) -> bytes:
         """Ask the mirror that the offer names, anonymously, and the collector when that does not help."""
         if offer.url:
             try:
                 mirror, path = _split(offer.url)
-                return self._download(offer, Link(mirror, ca_bundle=link.ca_bundle), path, part)
+                return self._verified(offer, Link(mirror, ca_bundle=link.ca_bundle), path, part)
             except (Unreachable, BadInput) as error:
                 self._notice(f"{error.message}; the collector itself is asked instead")
-        return self._download(offer, link, f"/v1/bundles/{offer.sha256}", part)
+        return self._verified(offer, link, f"/v1/bundles/{offer.sha256}", part)
+
+    def _verified(self, offer: ReleaseOffer, link: Link, path: str, part: Path) -> bytes:
+        self._download(offer, link, path, part)
+        data = part.read_bytes()
+        if digest(data) != offer.sha256:
+            part.unlink()
+            raise Unreachable(
+                f"{link.url} gave other bytes for the bundle of {offer.release} than its digest names",
+                "they were thrown away; the next report fetches it again",
+            )
+        return data
 
     def _download(self, offer: ReleaseOffer, link: Link, path: str, part: Path) -> None:
         start = part.stat().st_size if part.exists() else 0
@@ -138,6 +142,9 @@ def _resumes_at(response: Response, start: int) -> bool:
 
 
 def _split(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise BadInput(f"the mirror {url[:200]!r} is not a URL") from None
     query = f"?{parts.query}" if parts.query else ""
     return f"{parts.scheme}://{parts.netloc}", (parts.path or "/") + query

@@ -50,7 +50,7 @@ def collector_url(text: str) -> str:
 
 
 def anonymous(_method: str, _path: str, _query: str, _body: bytes) -> Mapping[str, str]:
-    """Say nothing about who asks: for enrolment, whose body carries the token."""
+    """Say nothing about who asks: for mirrors, which are not the collector."""
     return {}
 
 

@@ -120,7 +120,8 @@ class State:
         last = self.load("sequence", Counter)
         if last is None and (self.directory / "sequence").exists():
             raise BadInput(
-                f"the sequence number in {self.directory} is damaged", "enroll again: envcheck enroll URL"
+                f"the sequence number in {self.directory} is damaged; a reused one would look like a clone",
+                f"remove {self.directory} and enroll this device anew: envcheck enroll URL --token TOKEN",
             )
         seq = last.seq + 1 if last is not None and last.epoch == epoch else 1
         self.save("sequence", Counter(epoch=epoch, seq=seq))

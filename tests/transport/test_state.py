@@ -1,0 +1,136 @@
+"""The state directory: key, enrolment, sequence, one run at a time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envcheck.contract.keys import is_signed_by
+from envcheck.errors import BadInput
+from envcheck.transport.files import seal, unseal, write_whole
+from envcheck.transport.state import Enrolled, State
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    made = State(tmp_path / "state")
+    made.create()
+    return made
+
+
+def test_the_key_is_made_once_and_only_its_owner_reads_it(state: State) -> None:
+    key = state.make_key()
+    assert state.make_key().public_key == key.public_key == state.key().public_key
+    assert is_signed_by(key.public_key, state.key().sign(b"words"), b"words")
+    assert (state.directory / "key.pem").stat().st_mode & 0o777 == 0o600
+    assert state.directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_key_that_others_can_read_is_refused(state: State) -> None:
+    state.make_key()
+    (state.directory / "key.pem").chmod(0o640)
+    with pytest.raises(BadInput, match="other users") as caught:
+        state.key()
+    assert "chmod 600" in caught.value.hint
+
+
+def test_without_enrolment_the_way_out_is_named(tmp_path: Path) -> None:
+    for question in (State(tmp_path / "nowhere").key, State(tmp_path / "nowhere").enrolled):
+        with pytest.raises(BadInput, match="not enrolled") as caught:
+            question()
+        assert "envcheck enroll" in caught.value.hint
+
+
+def test_sequence_numbers_rise_by_one_and_survive_a_new_run(state: State) -> None:
+    assert [state.next_sequence(1) for _ in range(3)] == [1, 2, 3]
+    assert State(state.directory).next_sequence(1) == 4
+    assert state.next_sequence(2) == 1
+
+
+def test_a_number_is_on_disk_before_it_is_used(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    state.next_sequence(1)
+    monkeypatch.setattr("os.fsync", no_room)
+    with pytest.raises(BadInput, match="No space left") as caught:
+        state.next_sequence(1)
+    assert "free some space" in caught.value.hint
+    monkeypatch.undo()
+    assert state.next_sequence(1) == 2
+    assert not [path for path in state.directory.iterdir() if path.name.endswith(".new")]
+
+
+def test_a_damaged_sequence_is_never_guessed(state: State) -> None:
+    state.next_sequence(1)
+    (state.directory / "sequence").write_bytes(b"")
+    with pytest.raises(BadInput, match="damaged") as caught:
+        state.next_sequence(1)
+    assert "enroll" in caught.value.hint
+
+
+def _hold(directory: Path, locked: object, release: object) -> None:
+    with State(directory).lock():
+        locked.set()  # type: ignore[attr-defined]
+        release.wait(20)  # type: ignore[attr-defined]
+
+
+def test_two_runs_at_once_are_refused(state: State) -> None:
+    context = multiprocessing.get_context("spawn")
+    locked, release = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(state.directory, locked, release))
+    other.start()
+    try:
+        assert locked.wait(20)
+        with pytest.raises(BadInput, match="another run"), state.lock():
+            pass
+    finally:
+        release.set()
+        other.join(20)
+    with state.lock():
+        pass
+
+
+@pytest.mark.skipif(
+    os.geteuid() == 0, reason="root writes everywhere; the file in the way below covers the error"
+)
+def test_a_directory_that_is_not_ours(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir(mode=0o500)
+    with pytest.raises(BadInput, match="Permission denied"):
+        State(tmp_path / "state").make_key()
+
+
+def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for refused in (State(tmp_path / "file").create, State(tmp_path / "file" / "state").create):
+        with pytest.raises(BadInput, match=str(tmp_path / "file")) as caught:
+            refused()
+        assert "state_dir" in caught.value.hint
+
+
+def test_what_is_saved_is_loaded(state: State) -> None:
+    enrolled = Enrolled(collector="http://c", device="press-07", epoch=2, state="pending", labels={"a": "b"})
+    state.save("enrolled", enrolled)
+    assert state.enrolled() == enrolled
+
+
+def test_files_are_written_whole_over_what_a_killed_run_left(tmp_path: Path) -> None:
+    (tmp_path / ".file.new").write_bytes(b"half")
+    write_whole(tmp_path / "file", b"whole")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"whole")]
+
+
+@given(st.binary(), st.data())
+def test_a_seal_shows_any_change(content: bytes, data: st.DataObject) -> None:
+    sealed = seal(content)
+    assert unseal(sealed) == content
+    at = data.draw(st.integers(0, len(sealed) - 1))
+    bit = data.draw(st.integers(0, 7))
+    assert unseal(sealed[:at]) is None
+    assert unseal(sealed[:at] + bytes([sealed[at] ^ 1 << bit]) + sealed[at + 1 :]) is None
+    assert unseal(sealed + b"\0") is None
