@@ -35,7 +35,7 @@ def sections(**changed: Section) -> dict[str, Section]:
         ),
         "system": Section(status="ok", shared={"machine": "x86_64"}),
         "cpu": Section(status="ok", shared={"isa": ["avx2", "avx512_vnni", "sse4_2"]}),
-        "memory": Section(status="ok", shared={"total_mb": 4096}),
+        "memory": Section(status="ok", shared={"total_mib": 4096}),
         "cuda": Section(status="absent", reason="no NVIDIA device"),
         **changed,
     }
