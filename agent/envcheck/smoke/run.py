@@ -70,8 +70,7 @@ def run_smoke(
     Raises BadInput for a bundle whose parts do not fit and for a deadline that is not above 0,
     MissingExtra without numpy, Undetermined when the temporary directory can't be used.
     """
-    if not (math.isfinite(deadline_s) and deadline_s > 0):
-        raise BadInput(f"the deadline is {deadline_s:g} s", "give the model some time: a number above 0")
+    require_deadline(deadline_s)
     host = host or Host()
     golden = _open(bundle)
     requested = list(providers or golden.baseline.providers)
@@ -96,6 +95,13 @@ def run_smoke(
         evidence=evidence,
         readings=_readings(run, quick, throttled),
     )
+
+
+def require_deadline(deadline_s: float) -> float:
+    """Return the deadline; raises BadInput unless it is a number of seconds above 0."""
+    if math.isfinite(deadline_s) and deadline_s > 0:
+        return deadline_s
+    raise BadInput(f"the deadline is {deadline_s:g} s", "give the model some time: a number above 0")
 
 
 def _open(bundle: Bundle) -> _Golden:

@@ -1,0 +1,102 @@
+"""`envcheck smoke`: run a bundle's model on its golden inputs on this machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from envcheck.commands.common import describe, device_name, notice, open_bundle, target_options
+from envcheck.commands.configuration import config_option, load_configuration
+from envcheck.errors import EXIT_FAIL, EXIT_PASS
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@target_options
+@click.option("--provider", "providers", metavar="P", multiple=True, help="Execution providers, in order.")
+@click.option("--quick", is_flag=True, help="One session and a short timing.")
+@click.option("--deadline", type=float, metavar="S", help="Seconds that the run may take (default: 120).")
+@click.option("--json", "as_json", is_flag=True, help="Print the evidence as a JSON document.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write it to a file.")
+@config_option
+def smoke(
+    bundle: Path,
+    python: str | None,
+    env_file: Path | None,
+    providers: tuple[str, ...],
+    quick: bool,
+    deadline: float | None,
+    as_json: bool,
+    output: Path | None,
+    config: Path | None,
+) -> int:
+    """Run a bundle's model on its golden inputs.
+
+    Starts the interpreter that serves the model as a process of its own, bounded and watched, and measures
+    what comes out against training. A crash, a hang or too little memory is evidence too: it is written,
+    and the exit code is 1. Nothing is judged here; that is what `envcheck check` does.
+
+    \b
+    Examples:
+      envcheck smoke digits@1.3.envcheck
+      envcheck smoke digits@1.3.envcheck --python /opt/app/venv/bin/python --quick
+      envcheck smoke digits@1.3.envcheck --provider CUDAExecutionProvider --provider CPUExecutionProvider
+      envcheck smoke digits@1.3.envcheck --json > smoke.json
+    """
+    from envcheck.contract.document import encode
+    from envcheck.facts.gather import capture
+    from envcheck.facts.host import resolve_target
+    from envcheck.smoke.run import require_deadline, run_smoke
+
+    configuration = load_configuration(config)
+    limit = require_deadline(configuration.smoke_deadline_s if deadline is None else deadline)
+    opened = open_bundle(bundle)
+    baseline = opened.baseline()
+    serving = str(env_file) if env_file is not None else configuration.env_file
+    target = resolve_target(python or configuration.python or None, serving or None)
+    fingerprint = capture(target)
+    measured = run_smoke(
+        opened,
+        target,
+        fingerprint=fingerprint.digest,
+        providers=providers or None,
+        quick=quick or configuration.smoke_quick,
+        deadline_s=limit,
+        progress=_tell_stage,
+    )
+    _tell_stage("")
+    document = encode(measured) + b"\n"
+    if output is not None:
+        _write(output, document)
+    if as_json:
+        click.echo(document, nl=False)
+    elif output is None:
+        from envcheck.output.console import console
+        from envcheck.output.smoke import smoke_text
+
+        title = (
+            f"{measured.release} on {describe(fingerprint, device_name(fingerprint, configuration.device))}"
+        )
+        console().print(smoke_text(measured, baseline, title))
+    if opened.signature is None:
+        notice(f"{bundle} is not signed; devices run it from a collector only when it is")
+    return EXIT_PASS if measured.evidence.ending.status == "ok" else EXIT_FAIL
+
+
+def _tell_stage(stage: str) -> None:
+    """Say on a terminal what the child is at, and at the end nothing; a log gets none of it."""
+    from envcheck.cli import printable
+
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[K{printable(stage)}", err=True, nl=False)
+
+
+def _write(path: Path, data: bytes) -> None:
+    from envcheck.transport.files import refuse_write, write_whole
+
+    try:
+        write_whole(path, data, mode=0o644)
+    except OSError as error:
+        raise refuse_write("the file", path, error) from None
