@@ -116,7 +116,6 @@ def test_the_gate_is_asked_and_answers(served: Any) -> None:
         ({"cohort": ""}, "another cohort"),
         ({"min_ready": 0.5}, "other shares"),
         ({"total": 425}, "do not add up"),
-        ({"ready": -1, "unknown": 416}, "do not add up"),
         ({"ready": 402, "blocked": 19}, "does not allow|do not allow"),
         ({"blocked": 7, "unknown": 5}, "do not allow"),
         ({"total": 0, "ready": 0, "blocked": 0, "unknown": 0}, "do not allow"),

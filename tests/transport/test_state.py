@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -96,13 +97,24 @@ def test_two_runs_at_once_are_refused(state: State) -> None:
         pass
 
 
-@pytest.mark.skipif(
-    os.geteuid() == 0, reason="root writes everywhere; the file in the way below covers the error"
-)
-def test_a_directory_that_is_not_ours(tmp_path: Path) -> None:
-    (tmp_path / "state").mkdir(mode=0o500)
-    with pytest.raises(BadInput, match="Permission denied"):
-        State(tmp_path / "state").make_key()
+@pytest.fixture
+def unprivileged() -> Iterator[None]:
+    """Run as nobody where the tests run as root, who may write everywhere."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.usefixtures("unprivileged")
+def test_a_directory_that_is_not_ours() -> None:
+    with pytest.raises(BadInput, match="Permission denied") as caught:
+        State(Path("/root-only-envcheck")).create()
+    assert "the user who owns it" in caught.value.hint
 
 
 def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from envcheck.contract.wire import Enrolment, EnrolmentAnswer
 from envcheck.errors import BadInput
 from envcheck.output.console import inert
 from envcheck.transport.link import collector_url
+from envcheck.transport.readings import HARDWARE_DIGITS
 from envcheck.transport.state import Enrolled, State
 
 
@@ -75,7 +76,7 @@ def _enroll(
     from envcheck.transport.link import Link
 
     target = resolve_target(configuration.python or None, configuration.env_file or None)
-    hardware = hardware_id(capture(target))
+    hardware = hardware_id(capture(target))[:HARDWARE_DIGITS]
     key = state.make_key()
     # Signed like everything that a device sends: it proves that the key is this device's own.
     link = Link(collector, key.credentials(time.time), ca_bundle=configuration.ca_bundle)

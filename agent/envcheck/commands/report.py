@@ -21,7 +21,7 @@ from envcheck.output.console import inert
 from envcheck.transport.bundles import BundleCache
 from envcheck.transport.exchange import Exchange
 from envcheck.transport.link import Link, collector_url
-from envcheck.transport.readings import model_digest, report_readings
+from envcheck.transport.readings import HARDWARE_DIGITS, model_digest, report_readings
 from envcheck.transport.results import Measured, Results
 from envcheck.transport.spool import Spool
 from envcheck.transport.state import Enrolled, State
@@ -117,7 +117,7 @@ class _Run:
         target = resolve_target(configuration.python or None, configuration.env_file or None)
         fingerprint = capture(target)
         name, objects = fingerprint_objects(fingerprint.sections)
-        return _Environment(target, fingerprint, name, objects, hardware_id(fingerprint))
+        return _Environment(target, fingerprint, name, objects, hardware_id(fingerprint)[:HARDWARE_DIGITS])
 
     def _setup(self, target: Target) -> str:
         """Name what else a measurement depends on, beside bundle and fingerprint."""

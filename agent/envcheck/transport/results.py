@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import ClassVar
 
-from envcheck.contract.canonical import digest
+from envcheck.contract.canonical import digest, significant
 from envcheck.contract.document import Document, encode
-from envcheck.contract.evidence import Evidence, Smoke
+from envcheck.contract.evidence import Evidence, Latency, Smoke
 from envcheck.contract.wire import Result
 from envcheck.transport.state import State
 
@@ -23,6 +23,26 @@ class Measured(Document, frozen=True, kw_only=True):
     result: Result
 
 
+def told_result(smoke: Smoke) -> Result:
+    """Return what a report tells of a run: what verdicts need, to four digits, so that reports stay small."""
+    readings, latency = smoke.readings, smoke.readings.latency
+    peak = readings.peak_memory_mb
+    return Result(
+        evidence=digest(encode(smoke.evidence)),
+        measured_at=smoke.measured_at,
+        latency=None
+        if latency is None
+        else Latency(
+            runs=latency.runs,
+            min_ms=significant(latency.min_ms, 4),
+            p50_ms=significant(latency.p50_ms, 4),
+            p90_ms=None if latency.p90_ms is None else significant(latency.p90_ms, 4),
+        ),
+        peak_memory_mb=None if peak is None else significant(peak, 4),
+        throttled=readings.throttled or None,
+    )
+
+
 class Results:
     """The newest result for each bundle, one file each in the state directory."""
 
@@ -32,18 +52,8 @@ class Results:
 
     def put(self, smoke: Smoke, setup: str) -> Measured:
         """Keep what a smoke run measured and return it as a report tells it."""
-        readings = smoke.readings
         measured = Measured(
-            release=smoke.release,
-            setup=setup,
-            evidence=smoke.evidence,
-            result=Result(
-                evidence=digest(encode(smoke.evidence)),
-                measured_at=smoke.measured_at,
-                latency=readings.latency,
-                peak_memory_mb=readings.peak_memory_mb,
-                throttled=readings.throttled,
-            ),
+            release=smoke.release, setup=setup, evidence=smoke.evidence, result=told_result(smoke)
         )
         self._directory.mkdir(mode=0o700, exist_ok=True)
         self._state.save(f"results/{smoke.evidence.bundle}", measured)
