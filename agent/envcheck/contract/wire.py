@@ -145,6 +145,14 @@ class ReleaseAnswer(Document, frozen=True, kw_only=True):
     revision: Count
 
 
+class ReleasesAnswer(Document, frozen=True, kw_only=True):
+    """Every release that the collector holds, newest first."""
+
+    FORMAT: ClassVar[str] = "envcheck.releases-answer/1.0"
+
+    releases: list[ReleaseAnswer]
+
+
 class GateQuestion(Document, frozen=True, kw_only=True):
     """Are these devices ready for this release?
 
