@@ -133,7 +133,10 @@ def test_the_digest_is_what_it_was() -> None:
         "python": Section(status="ok", shared={"version": "3.11.7", "bits": 64}),
         "cuda": Section(status="absent", reason="no NVIDIA device"),
     }
-    python = b'{"facts":{"bits":64,"version":"3.11.7"},"format":"envcheck.section/1.0","name":"python","status":"ok"}'
+    python = (
+        b'{"facts":{"bits":64,"version":"3.11.7"},'
+        b'"format":"envcheck.section/1.0","name":"python","status":"ok"}'
+    )
     cuda = b'{"format":"envcheck.section/1.0","name":"cuda","reason":"no NVIDIA device","status":"absent"}'
     both = b'{"format":"envcheck.fingerprint-digests/1.0","sections":{"cuda":"%s","python":"%s"}}' % (
         digest(cuda).encode(),
