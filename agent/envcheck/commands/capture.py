@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from envcheck.commands.configuration import config_option, load_configuration
 from envcheck.errors import BadInput
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from envcheck.contract.fingerprint import Fingerprint
+
+_DEADLINE_S = 20.0
+# Known here too, so that a machine without a configuration imports nothing to find that out.
+CONFIGURATION = "/etc/envcheck/config.yaml"
 
 
 @click.command()
@@ -30,7 +34,11 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the fingerprint as a JSON document.")
 @click.option("-o", "--output", metavar="FILE", help="Write the JSON document to a file.")
 @click.option("--deadline", type=float, metavar="S", help="Seconds that all of it may take (default: 20).")
-@config_option
+@click.option(
+    "--config",
+    metavar="FILE",
+    help="Configuration file (default: ENVCHECK_CONFIG, then /etc/envcheck/config.yaml).",
+)
 def capture(
     python: str | None,
     env_file: str | None,
@@ -39,7 +47,7 @@ def capture(
     as_json: bool,
     output: str | None,
     deadline: float | None,
-    config: Path | None,
+    config: str | None,
 ) -> int:
     """Describe this machine's inference environment.
 
@@ -55,21 +63,30 @@ def capture(
       envcheck capture -o fingerprint.json
       envcheck capture --root /mnt/image --section system
     """
-    from envcheck.contract.fingerprint import SECTION_NAMES
-    from envcheck.facts import gather
+    import time
+
+    from envcheck.facts.asking import Asking
     from envcheck.facts.host import Host, Target, resolve_target
 
-    limit = gather.DEADLINE_S if deadline is None else deadline
+    limit = _DEADLINE_S if deadline is None else deadline
     if not math.isfinite(limit) or limit <= 0:
         raise BadInput("--deadline must be a positive number of seconds")
-    configuration = load_configuration(config)
+    named, serving = _configured(config)
     host = Host() if root is None else Host(root=_directory(root))
-    serving = env_file or configuration.env_file or None
-    named = python or configuration.python or None
-    target = Target("") if not host.live and named is None else resolve_target(named, serving, host=host)
-    fingerprint = gather.capture(target, host=host, sections=sections or SECTION_NAMES, deadline_s=limit)
+    if host.live or python:
+        target = resolve_target(python or named, env_file or serving, host=host)
+    else:
+        target = Target("")
+    # The interpreter is asked before the rest is imported: both take their time side by side.
+    asking = Asking(target, host, time.monotonic() + limit)
+    from envcheck.contract.fingerprint import SECTION_NAMES
+    from envcheck.facts import gather
+
+    fingerprint = gather.capture(
+        target, host=host, sections=sections or SECTION_NAMES, deadline_s=limit, asking=asking
+    )
     if output is not None:
-        _write_whole(Path(output), _document(fingerprint))
+        _write_whole(output, _document(fingerprint))
     if as_json:
         click.echo(_document(fingerprint), nl=False)
     elif output is None:
@@ -77,6 +94,18 @@ def capture(
 
         print_capture(fingerprint)
     return 0
+
+
+def _configured(config: str | None) -> tuple[str | None, str | None]:
+    """Return interpreter and env file of the configuration, None where it names none."""
+    if not config and not os.environ.get("ENVCHECK_CONFIG") and not os.path.lexists(CONFIGURATION):
+        return None, None
+    from pathlib import Path
+
+    from envcheck.commands.configuration import load_configuration
+
+    configuration = load_configuration(Path(config) if config else None)
+    return configuration.python or None, configuration.env_file or None
 
 
 def _document(fingerprint: Fingerprint) -> bytes:
@@ -87,6 +116,8 @@ def _document(fingerprint: Fingerprint) -> bytes:
 
 def _directory(root: str) -> Path:
     """Return the root directory; raises BadInput when it holds no system."""
+    from pathlib import Path
+
     path = Path(root)
     if not path.is_dir():
         raise BadInput(f"there is no directory {root}")
@@ -98,10 +129,12 @@ def _directory(root: str) -> Path:
     return path.resolve()
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def _write_whole(name: str, data: bytes) -> None:
     """Write a file that is either all there or not there; raises BadInput."""
     import tempfile
+    from pathlib import Path
 
+    path = Path(name)
     scratch = None
     try:
         handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

@@ -6,17 +6,19 @@ import threading
 import time
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from envcheck import __version__
 from envcheck.contract.fingerprint import SECTION_NAMES, Fingerprint, Section, make_fingerprint
 from envcheck.errors import BadInput
+from envcheck.facts.asking import Asking
 from envcheck.facts.host import Host, Target
-from envcheck.facts.interpreter import Interpreter, NoAnswer, ask_interpreter
-from envcheck.facts.registry import SECTIONS
-from envcheck.facts.section import Gather, Scene, Unavailable
+
+if TYPE_CHECKING:
+    from envcheck.facts.interpreter import Interpreter
+    from envcheck.facts.section import Gather, Scene
 
 DEADLINE_S = 20.0
 # A section gets this share of the whole deadline before the next one is begun; it goes on beside it.
@@ -29,17 +31,21 @@ def capture(
     host: Host | None = None,
     sections: Sequence[str] = SECTION_NAMES,
     deadline_s: float = DEADLINE_S,
+    asking: Asking | None = None,
 ) -> Fingerprint:
     """Describe the environment that serves the model; reads only, takes at most about `deadline_s`.
 
     Every section asked for is in the answer, with its status and, unless that is ok, a reason. Sections
-    not asked for are left out. Raises BadInput for a section that does not exist.
+    not asked for are left out. `asking` is the question to the interpreter when it is already on its
+    way. Raises BadInput for a section that does not exist.
     """
     host = host or Host()
     deadline = time.monotonic() + deadline_s
-    wanted = _chosen(sections)
-    asking = _Asking(target, host, deadline)
-    jobs = [_Job(name, gather, Scene(host, target, asking.answer)) for name, gather in wanted]
+    told = _Told(asking or Asking(target, host, deadline))
+    # The interpreter takes its time to start: the sections are imported meanwhile.
+    from envcheck.facts.section import Scene
+
+    jobs = [_Job(name, gather, Scene(host, target, told.interpreter)) for name, gather in _chosen(sections)]
     # Those that need the interpreter's answer come last: it is being asked meanwhile.
     for job in sorted(jobs, key=lambda job: job.name in _ASKING):
         job.start(min(deadline_s * _PATIENCE, deadline - time.monotonic()))
@@ -50,33 +56,29 @@ def capture(
 _ASKING = {"python", "packages", "onnxruntime", "cuda"}
 
 
-class _Asking:
-    """The question to the interpreter, asked once and at once, answered to whoever waits."""
+class _Told:
+    """The interpreter's answer, read once by whoever needs it first."""
 
-    def __init__(self, target: Target, host: Host, deadline: float) -> None:
-        self._target, self._host, self._deadline = target, host, deadline
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
+        self._lock = threading.Lock()
         self._answer: Interpreter | None = None
-        self._reason = "the interpreter did not answer before the deadline"
-        self._thread = threading.Thread(target=self._ask, name="interpreter", daemon=True)
-        if target.python:
-            self._thread.start()
 
-    def answer(self) -> Interpreter:
+    def interpreter(self) -> Interpreter:
         """Wait for the answer; raises Unavailable."""
-        if not self._target.python:
-            raise Unavailable("skipped", "there is no interpreter here that could be asked")
-        self._thread.join(max(0.0, self._deadline - time.monotonic()))
-        if self._answer is None:
-            raise Unavailable("error", self._reason)
-        return self._answer
+        from envcheck.facts.interpreter import NoAnswer, read_answer
+        from envcheck.facts.section import Unavailable
 
-    def _ask(self) -> None:
-        # The answer must be in before the sections that wait for it are themselves given up.
-        left = max(0.05, (self._deadline - time.monotonic()) * 0.9)
-        try:
-            self._answer = ask_interpreter(self._target, self._host, left)
-        except NoAnswer as error:
-            self._reason = str(error)
+        if not self._asking.asked:
+            raise Unavailable("skipped", "there is no interpreter here that could be asked")
+        ended = self._asking.wait()
+        with self._lock:
+            if self._answer is None:
+                try:
+                    self._answer = read_answer(ended)
+                except NoAnswer as error:
+                    raise Unavailable("error", str(error)) from None
+            return self._answer
 
 
 class _Job:
@@ -99,6 +101,8 @@ class _Job:
         return self._result or Section(status="error", reason="it did not end before the deadline")
 
     def _run(self) -> None:
+        from envcheck.facts.section import Unavailable
+
         begun = time.monotonic()
         try:
             found = _inert(self._gather(self._scene))
@@ -111,6 +115,8 @@ class _Job:
 
 
 def _chosen(names: Sequence[str]) -> list[tuple[str, Gather]]:
+    from envcheck.facts.registry import SECTIONS
+
     known = [name for name, _ in SECTIONS]
     for name in names:
         if name not in known:

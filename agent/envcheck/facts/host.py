@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import sys
 from collections.abc import Callable, Mapping
@@ -137,6 +136,8 @@ def read_env_file(path: str) -> dict[str, str]:
 def _find(python: str, host: Host) -> str:
     hint = "name the interpreter of the application that serves the model: --python /opt/app/venv/bin/python"
     if "/" not in python:
+        import shutil
+
         found = shutil.which(python, path=host.environ.get("PATH", _DEFAULT_PATH))
         if found is None:
             raise BadInput(f"there is no interpreter {python!r} on PATH", hint)

@@ -1,12 +1,10 @@
-"""Ask the target interpreter what it is and what it would import. The asking is `probe.py`, sent as text."""
+"""What the target interpreter told when it was asked: reading the probe's answer. Pure."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
-from envcheck.facts.host import Host, Target
+from envcheck.facts.process import Ended
 
 # The probe's own name for its document; a test holds the two equal.
 MARKER = b"envcheck-probe-1 "
@@ -59,26 +57,26 @@ class NoAnswer(Exception):
     """The interpreter did not tell. The reason holds no path, since it enters digests."""
 
 
-def ask_interpreter(target: Target, host: Host, deadline_s: float) -> Interpreter:
-    """Run the probe in the target's interpreter; raises NoAnswer."""
-    source = Path(__file__).with_name("probe.py").read_text(encoding="ascii")
-    ended = host.run(
-        target.command("-B", "-c", source), environ=target.variables(host), deadline_s=deadline_s
-    )
+def read_answer(ended: Ended | None) -> Interpreter:
+    """Read what the probe printed; raises NoAnswer, also for a probe that did not end (None)."""
+    found = parse_answer(ended.stdout) if ended else None
+    if found is None:
+        raise NoAnswer(_why(ended))
+    return found
+
+
+def _why(ended: Ended | None) -> str:
+    if ended is None or ended.timed_out:
+        return "the interpreter did not answer before the deadline"
     if ended.problem:
-        raise NoAnswer(f"the interpreter could not be started: {ended.problem}")
-    found = parse_answer(ended.stdout)
-    if found is not None:
-        return found
-    if ended.timed_out:
-        raise NoAnswer("the interpreter did not answer before the deadline")
+        return f"the interpreter could not be started: {ended.problem}"
     if ended.flooded:
-        raise NoAnswer("the interpreter wrote without end")
+        return "the interpreter wrote without end"
     if ended.returncode is not None and ended.returncode < 0:
-        raise NoAnswer(f"the interpreter was killed by signal {-ended.returncode}")
+        return f"the interpreter was killed by signal {-ended.returncode}"
     if ended.returncode:
-        raise NoAnswer(f"the interpreter ended with exit code {ended.returncode}: {_last_line(ended.stderr)}")
-    raise NoAnswer("the interpreter gave no answer that can be read")
+        return f"the interpreter ended with exit code {ended.returncode} ({_kind(ended.stderr)})"
+    return "the interpreter gave no answer that can be read"
 
 
 def parse_answer(output: bytes) -> Interpreter | None:
@@ -93,7 +91,7 @@ def parse_answer(output: bytes) -> Interpreter | None:
         return None
 
 
-def _last_line(errors: bytes) -> str:
+def _kind(errors: bytes) -> str:
     """Return the kind of the exception that ended the interpreter; its text may hold a device's own paths."""
     line = errors.decode("utf-8", "replace").strip().rpartition("\n")[2]
     kind = line.partition(":")[0].strip()

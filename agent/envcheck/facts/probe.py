@@ -7,6 +7,13 @@ tells is the agent's part (`interpreter.py`). It prints one line: MARKER and a J
 
 import os
 import sys
+from bisect import bisect_left
+
+# Importing the module `json` would take longer than all writing; this one function is in the interpreter.
+try:
+    from _json import encode_basestring_ascii as _quoted
+except ImportError:
+    from json.encoder import py_encode_basestring_ascii as _quoted
 
 MARKER = b"envcheck-probe-1 "
 _HEADER_LIMIT = 64 * 1024
@@ -33,6 +40,7 @@ _FILES = (
     "onnxruntime/capi/build_and_package_info.py",
     "torch/version.py",
 )
+_OWNED = ("onnxruntime",)
 _FOLDERS = ("onnxruntime/capi", "nvidia")
 
 # Rows that differ between two installations of one wheel, or that the installer itself adds.
@@ -41,10 +49,7 @@ _INSTALLER_FILES = ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_c
 
 def main() -> None:
     """Print the document."""
-    import json
-
-    document = json.dumps(describe(), ensure_ascii=True)
-    data = b"\n" + MARKER + document.encode("ascii") + b"\n"
+    data = b"\n" + MARKER + _json(describe()).encode("ascii") + b"\n"
     while data:
         data = data[os.write(1, data) :]
 
@@ -113,8 +118,8 @@ def _libc() -> str:
     try:
         return str(os.confstr("CS_GNU_LIBC_VERSION") or "")
     except (AttributeError, OSError, ValueError):
-        maps = _read("/proc/self/maps", 1024 * 1024) or b""
-        return "musl" if b"ld-musl" in maps or b"libc.musl" in maps else ""
+        names = os.listdir("/lib") if os.path.isdir("/lib") else []
+        return "musl" if any(name.startswith("ld-musl-") for name in names) else ""
 
 
 def _search_path() -> "list[str]":
@@ -152,7 +157,8 @@ def _distribution(folder: str, name: str) -> "dict[str, object]":
     entry["direct_url"] = _text_of(_read(os.path.join(base, "direct_url.json"), _HEADER_LIMIT))
     record = _read(os.path.join(base, "RECORD"), _RECORD_LIMIT)
     if record is not None:
-        entry["build"], entry["owns"] = _identity(record, name)
+        entry["build"] = _identity(record, name)
+        entry["owns"] = _owned(record)
     return entry
 
 
@@ -172,22 +178,38 @@ def _naming_lines(metadata: bytes) -> "list[bytes]":
     return [line for line in head.split(b"\n") if line[:8].lower().startswith((b"name:", b"version:"))]
 
 
-def _identity(record: bytes, info: str) -> "tuple[str, list[str]]":
-    """Return the build identity of a RECORD, and which packages of interest it owns.
+def _identity(record: bytes, info: str) -> str:
+    """Return the build identity of a RECORD, "" when it holds no hashes.
 
-    The identity is a digest of its sorted rows without files outside site-packages, byte code and what
-    the installer adds: equal for one wheel in two environments, different for another build.
+    It is a digest of the sorted rows without files outside site-packages, byte code and what the installer
+    adds: equal for one wheel in two environments, different for another build.
     """
     from hashlib import sha256
 
-    added = {(os.path.join(info, name) + ",").encode("utf-8", "surrogateescape") for name in _INSTALLER_FILES}
-    rows = [
-        row for row in record.splitlines() if row[:3] != b"../" and row[:1] != b"/" and b".pyc," not in row
-    ]
-    rows = [row for row in rows if b".dist-info/" not in row or row[: row.find(b",") + 1] not in added]
+    # Rows without a hash are byte code that pip made, and RECORD itself. This is the hot loop of a capture.
+    rows = [row for row in record.splitlines() if row[-2:] != b",,"]
+    if b".pyc,sha" in record:
+        rows = [row for row in rows if b".pyc,sha" not in row]
     rows.sort()
-    owns = ["onnxruntime"] if b"\nonnxruntime/__init__.py," in b"\n" + record else []
-    return sha256(b"\n".join(rows)).hexdigest()[:32], owns
+    # Once sorted, what is to be left out lies together: outside paths, and single rows.
+    for first, beyond in ((b"../", b"..0"), (b'"../', b'"..0'), (b"/", b"0")):
+        del rows[bisect_left(rows, first) : bisect_left(rows, beyond)]
+    for name in _INSTALLER_FILES:
+        row = (info + "/" + name + ",").encode("utf-8", "surrogateescape")
+        at = bisect_left(rows, row)
+        if rows[at : at + 1] and rows[at].startswith(row):
+            del rows[at]
+    return sha256(b"\n".join(rows)).hexdigest()[:32] if rows else ""
+
+
+def _owned(record: bytes) -> "list[str]":
+    """Name the modules of interest whose files a RECORD lists."""
+    found = []
+    for name in _OWNED:
+        row = (name + "/__init__.py,").encode("ascii")
+        if record.startswith(row) or b"\n" + row in record:
+            found.append(name)
+    return found
 
 
 def _is_hook(pth: "bytes | None") -> bool:
@@ -235,12 +257,27 @@ def _read(path: str, limit: int) -> "bytes | None":
 def _read_all(handle: int, limit: int) -> bytes:
     chunks = []
     while limit > 0:
-        chunk = os.read(handle, min(limit, 1 << 20))
-        if not chunk:
-            break
+        wanted = min(limit, 1 << 18)
+        chunk = os.read(handle, wanted)
         chunks.append(chunk)
         limit -= len(chunk)
+        # A file on disk gives less than what was asked for only at its end.
+        if len(chunk) < wanted:
+            break
     return b"".join(chunks)
+
+
+def _json(value: object) -> str:
+    """Write plain data as JSON."""
+    if isinstance(value, str):
+        return str(_quoted(value))
+    if isinstance(value, dict):
+        return "{" + ",".join(_quoted(key) + ":" + _json(item) for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join([_json(item) for item in value]) + "]"
+    if value is None:
+        return "null"
+    return repr(value).lower()
 
 
 def _text(name: str) -> str:

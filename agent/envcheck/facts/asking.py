@@ -1,0 +1,49 @@
+"""Ask the target interpreter what it is and what it would import. The question is `probe.py`, sent as text.
+
+Light on purpose: the question is on its way before the rest of the agent is imported.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+from envcheck.facts.host import Host, Target
+from envcheck.facts.process import Ended
+
+# Of the time left, what the interpreter may take: sections that wait for it have some left to say so.
+_SHARE = 0.9
+
+
+class Asking:
+    """The question to one interpreter, asked once and at once; `deadline` is in monotonic seconds."""
+
+    def __init__(self, target: Target, host: Host, deadline: float) -> None:
+        self.deadline = deadline
+        self._target, self._host = target, host
+        self._ended: Ended | None = None
+        self._thread = threading.Thread(target=self._run, name="interpreter", daemon=True)
+        if target.python:
+            self._thread.start()
+
+    @property
+    def asked(self) -> bool:
+        """Whether there is an interpreter to ask."""
+        return bool(self._target.python)
+
+    def wait(self) -> Ended | None:
+        """Return how the probe ended; None when it did not before the deadline."""
+        self._thread.join(max(0.0, self.deadline - time.monotonic()))
+        return self._ended
+
+    def _run(self) -> None:
+        command = self._target.command("-B", "-c", probe_source())
+        left = max(0.05, (self.deadline - time.monotonic()) * _SHARE)
+        self._ended = self._host.run(command, environ=self._target.variables(self._host), deadline_s=left)
+
+
+def probe_source() -> str:
+    """Return the text of `probe.py`."""
+    with open(os.path.join(os.path.dirname(__file__), "probe.py"), encoding="ascii") as file:  # noqa: PTH118, PTH120, PTH123 the hot path
+        return file.read()
