@@ -1,0 +1,1 @@
+"""HTTP only: bytes in, calls to the service, bytes out."""

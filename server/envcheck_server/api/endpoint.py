@@ -1,0 +1,202 @@
+"""The one door: every route says who may use it, and nobody else comes past `admit`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from litestar import Request
+from litestar.response.base import ASGIResponse
+
+from envcheck.contract.document import Document, decode, encode
+from envcheck.contract.http_signature import SignedRequest
+from envcheck.errors import BadInput
+from envcheck_server.service.authentication import Speaker, read_signed
+from envcheck_server.service.errors import Forbidden, TooLarge, Unauthenticated
+from envcheck_server.service.services import Services
+from envcheck_server.settings import Settings
+from envcheck_server.store.interface import Device, Scope
+
+T = TypeVar("T")
+D = TypeVar("D", bound=Document)
+
+HttpRequest = Request[Any, Any, Any]
+Limit = Literal["max_report_bytes", "max_object_bytes", "max_document_bytes", "max_bundle_bytes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may use a route. Where several are named, any of them may; without any, everybody.
+
+    `device`: "new" is whoever signs, with a key that need not be known; "speaker" a known key, whose state
+    the route checks itself; "accepted" a device that may speak now.
+    """
+
+    device: Literal["", "new", "speaker", "accepted"] = ""
+    scopes: tuple[Scope, ...] = ()
+
+
+EVERYBODY = Access()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that was let in."""
+
+    request: HttpRequest
+    site: Site
+    body: bytes
+    signed: SignedRequest | None = None
+    speaker: Speaker | None = None
+    device: Device | None = None
+
+    def part(self, name: str) -> str:
+        """Return a part of the path."""
+        return str(self.request.path_params[name])
+
+    def query(self, name: str) -> str:
+        """Return a field of the query, "" when it is not there."""
+        return str(self.request.query_params.get(name, ""))
+
+    def document(self, kind: type[D]) -> D:
+        """Decode the body; raises BadInput with the path of what does not fit."""
+        return decode(self.body, kind, "the body")
+
+
+Handler = Callable[[Call], Awaitable[Document | ASGIResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One method of one route.
+
+    `body` and `answer` are documents, or None for bytes; `limit` bounds the body, None allows none.
+    """
+
+    method: Literal["GET", "POST", "PUT"]
+    path: str
+    access: Access
+    summary: str
+    run: Handler
+    body: type[Document] | tuple[type[Document], ...] | None = None
+    answer: type[Document] | None = None
+    limit: Limit | None = None
+    query: tuple[str, ...] = ()
+    gzip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What a route works with: the services, and threads for what blocks."""
+
+    services: Services
+    settings: Settings
+    readers: ThreadPoolExecutor
+
+    async def read(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Run a blocking question in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self.readers, function, *arguments)
+
+    async def write(self, job: Callable[[], T]) -> T:
+        """Run a job that writes, in its turn."""
+        return await self.services.writer.run(job)
+
+
+async def serve(request: HttpRequest, site: Site, endpoint: Endpoint) -> ASGIResponse:
+    """Let a request in, run its endpoint and write the answer."""
+    result = await endpoint.run(await admit(request, site, endpoint))
+    if isinstance(result, ASGIResponse):
+        return result
+    return ASGIResponse(body=encode(result), media_type="application/json")
+
+
+async def admit(request: HttpRequest, site: Site, endpoint: Endpoint) -> Call:
+    """Return the request with its body and who sent it.
+
+    Raises Unauthenticated, Forbidden or TooLarge. A bearer is known before the body is read.
+    """
+    access = endpoint.access
+    headers = _headers(request)
+    bearer = headers.get("authorization")
+    if access.scopes and (bearer is not None or not access.device):
+        await site.read(site.services.tokens.authorise, _bearer(bearer), access.scopes)
+        return Call(request, site, await _body(request, site, endpoint))
+    if not access.device:
+        return Call(request, site, await _body(request, site, endpoint))
+    if "signature" not in headers:
+        if bearer is not None:
+            raise Forbidden("a token may not do this: only a device may", "devices sign every request")
+        raise Unauthenticated("the request is not signed", "devices sign every request: docs/wire.md")
+    body = await _body(request, site, endpoint)
+    signed = read_signed(request.method, _raw_path(request), _raw_query(request), body, headers)
+    if access.device == "new":
+        return Call(request, site, body, signed=signed)
+    return await _admit_device(Call(request, site, body, signed=signed), access)
+
+
+async def _admit_device(call: Call, access: Access) -> Call:
+    site, signed = call.site, call.signed
+    if signed is None:
+        raise Unauthenticated("the request is not signed")
+    authentication = site.services.authentication
+    if authentication.knows(signed):
+        speaker = authentication.verify(signed)
+    else:
+        speaker = await site.read(authentication.verify, signed)
+    named = call.request.path_params.get("device", speaker.device)
+    if named != speaker.device:
+        raise Forbidden(f"{speaker.device} may not speak for another device")
+    if access.device == "speaker":
+        return Call(call.request, site, call.body, signed, speaker)
+    device = await site.read(authentication.accepted, speaker)
+    return Call(call.request, site, call.body, signed, speaker, device)
+
+
+def _headers(request: HttpRequest) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in request.scope["headers"]:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
+def _bearer(header: str | None) -> str:
+    kind, _, token = (header or "").partition(" ")
+    if kind.lower() != "bearer" or not token.strip():
+        raise Unauthenticated("the request carries no token", "send it as: Authorization: Bearer TOKEN")
+    return token.strip()
+
+
+def _raw_path(request: HttpRequest) -> str:
+    raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode("ascii", "replace")
+    return raw.partition(b"?")[0].decode("latin-1")
+
+
+def _raw_query(request: HttpRequest) -> str:
+    query: bytes = request.scope.get("query_string", b"")
+    return query.decode("latin-1")
+
+
+async def _body(request: HttpRequest, site: Site, endpoint: Endpoint) -> bytes:
+    """Read the body, never more than the endpoint's limit of it."""
+    limit = getattr(site.settings, endpoint.limit) if endpoint.limit else 0
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding not in ("identity", "gzip") or (encoding == "gzip" and not endpoint.gzip):
+        raise BadInput(f"a body of the encoding {encoding[:40]!r} is not read here")
+    announced = request.headers.get("content-length", "0")
+    if not announced.isdecimal() or int(announced) > limit:
+        raise TooLarge(f"the body has more than {limit} bytes")
+    body = bytearray()
+    more = True
+    while more:
+        event: Any = await request.receive()
+        if event["type"] == "http.disconnect":
+            raise BadInput("the body broke off")
+        body += event.get("body", b"")
+        if len(body) > limit:
+            raise TooLarge(f"the body has more than {limit} bytes")
+        more = event.get("more_body", False)
+    return bytes(body)

@@ -1,0 +1,44 @@
+"""Whether the collector lives, whether it can work, and what it offers."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+from litestar.response.base import ASGIResponse
+
+from envcheck.contract.document import Document
+from envcheck_server.api.endpoint import EVERYBODY, Call, Endpoint
+
+
+class Health(Document, frozen=True, kw_only=True):
+    """The collector answers."""
+
+    FORMAT: ClassVar[str] = "envcheck.health/1.0"
+
+    status: str
+
+
+async def healthz(_call: Call) -> Document | ASGIResponse:
+    """Answer at all."""
+    return Health(status="ok")
+
+
+async def readyz(call: Call) -> Document | ASGIResponse:
+    """Answer "ready" when the store can be read and written."""
+    await call.site.write(call.site.services.store.check)
+    return Health(status="ready")
+
+
+async def openapi(_call: Call) -> Document | ASGIResponse:
+    """Describe the routes and every document."""
+    from envcheck_server.api.openapi import describe
+
+    return ASGIResponse(body=msgspec.json.encode(describe()), media_type="application/json")
+
+
+ENDPOINTS = (
+    Endpoint("GET", "/healthz", EVERYBODY, "Is the process alive?", healthz, answer=Health),
+    Endpoint("GET", "/readyz", EVERYBODY, "Can the store be written?", readyz, answer=Health),
+    Endpoint("GET", "/schema/openapi.json", EVERYBODY, "This description.", openapi),
+)

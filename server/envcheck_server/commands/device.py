@@ -1,0 +1,107 @@
+"""`envcheck-server device`: list, accept, revoke and label devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from envcheck.contract.document import encode
+from envcheck.contract.selector import parse_label
+from envcheck.contract.wire import FleetAnswer, FleetDevice
+from envcheck_server.cli import inert
+from envcheck_server.commands.options import clock, open_store, settings_options
+from envcheck_server.service.enrolment import EnrolmentService
+from envcheck_server.store.interface import Store
+
+_STYLES = {"pass": "green", "fail": "red", "unknown": "yellow"}
+_WORDS = {"pass": "ready", "fail": "blocked", "unknown": "unknown"}
+
+
+@click.group()
+def device() -> None:
+    """List, accept, revoke and label devices."""
+
+
+@device.command(name="list")
+@click.option("--release", default="", metavar="NAME@VERSION", help="Show whether each is ready for it.")
+@click.option("--selector", default="", help="Only devices with these labels.")
+@click.option("--json", "as_json", is_flag=True, help="Print one document with all of them.")
+@settings_options("database")
+def list_devices(release: str, selector: str, as_json: bool, database: str | None) -> None:
+    """List devices: the fleet table."""
+    with open_store(database) as store:
+        found = list(_all(store, selector, release))
+    if as_json:
+        click.echo(encode(FleetAnswer(devices=found)))
+    else:
+        _print(found, release)
+
+
+@device.command()
+@click.argument("name", metavar="DEVICE")
+@click.option(
+    "--key", default="", metavar="KEYID", help="Which key, when several wait (its first digits do)."
+)
+@settings_options("database")
+def accept(name: str, key: str, database: str | None) -> None:
+    """Accept the key with which a device waits; one accepted before is revoked."""
+    with open_store(database) as store:
+        accepted = EnrolmentService(store, clock).accept(name, key)
+    click.echo(f"{inert(name)} is accepted with the key {accepted.key_id[:8]}, epoch {accepted.epoch}")
+
+
+@device.command()
+@click.argument("name", metavar="DEVICE")
+@settings_options("database")
+def revoke(name: str, database: str | None) -> None:
+    """Revoke a device; acts on its next request."""
+    with open_store(database) as store:
+        EnrolmentService(store, clock).revoke(name)
+    click.echo(f"{inert(name)} is revoked")
+
+
+@device.command()
+@click.argument("name", metavar="DEVICE")
+@click.argument("labels", metavar="K=V|K-...", nargs=-1, required=True)
+@settings_options("database")
+def label(name: str, labels: tuple[str, ...], database: str | None) -> None:
+    """Set labels (K=V) of a device, or remove them (K-)."""
+    remove = tuple(one[:-1] for one in labels if one.endswith("-") and "=" not in one)
+    given = dict(parse_label(one) for one in labels if not (one.endswith("-") and "=" not in one))
+    with open_store(database) as store:
+        changed = EnrolmentService(store, clock).label(name, given, remove)
+    click.echo(f"{inert(name)}: {_labels(changed.labels) or 'no labels'}")
+
+
+def _all(store: Store, selector: str, release: str) -> Iterator[FleetDevice]:
+    from envcheck_server.service.services import make_fleet
+
+    fleet, after = make_fleet(store, clock), ""
+    while True:
+        page = fleet.page(selector, release, after)
+        yield from page.devices
+        if not page.next:
+            return
+        after = page.next
+
+
+def _print(found: list[FleetDevice], release: str) -> None:
+    from rich.table import Table
+
+    from envcheck_server.commands.screen import plain, screen
+
+    heads = ["DEVICE", "STATE", "LABELS", "LAST SEEN", "PYTHON", "ONNXRUNTIME"]
+    table = Table(*heads, *(["VERDICT", "REASON"] if release else []), box=None, pad_edge=False)
+    for one in found:
+        cells = [one.device, one.state, _labels(one.labels), one.last_seen or "never"]
+        row = [plain(cell) for cell in (*cells, one.python or "-", one.onnxruntime or "-")]
+        if release:
+            outcome = one.outcome or ""
+            row += [plain(_WORDS.get(outcome, "-"), _STYLES.get(outcome, "")), plain(one.reason)]
+        table.add_row(*row)
+    screen().print(table)
+
+
+def _labels(labels: dict[str, str]) -> str:
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))

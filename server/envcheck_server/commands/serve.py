@@ -1,0 +1,109 @@
+"""`envcheck-server serve`: run the collector."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from envcheck.errors import BadInput
+from envcheck_server.commands.options import open_for_serving, settings_options
+from envcheck_server.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    import uvicorn
+
+_BACKLOG = 2048
+_KEEP_ALIVE_S = 75
+_SHUTDOWN_S = 30
+
+
+@click.command()
+@settings_options()
+def serve(**flags: Any) -> int:
+    """Run the collector.
+
+    It needs no configuration: an empty database is made ready, and the address is told on stderr in a line
+    that begins with "listening on". SIGTERM stops it once everything that was taken in is stored.
+
+    \b
+    Examples:
+      envcheck-server serve
+      envcheck-server serve --host 0.0.0.0 --tls-certificate chain.pem --tls-key key.pem
+    """
+    settings = load_settings(flags)
+    # uvicorn stops in good order and then raises the signal again, to the handler that it found: this one.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: None)
+    # Bound before the database is touched: a port that is taken must not migrate anything.
+    listener = _bind(settings)
+    store = open_for_serving(settings)
+    try:
+        _serve(settings, store, listener)
+    finally:
+        store.close()
+        listener.close()
+    return 0
+
+
+def _serve(settings: Settings, store: Any, listener: socket.socket) -> None:
+    import uvicorn
+
+    from envcheck_server.app import create_app
+
+    class Server(uvicorn.Server):
+        """Says when it listens."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                _announce(settings, listener)
+
+    server = Server(_configuration(settings, create_app(settings, store)))
+    server.run(sockets=[listener])
+
+
+def _configuration(settings: Settings, app: Any) -> uvicorn.Config:
+    import uvicorn
+
+    return uvicorn.Config(
+        app,
+        log_level=settings.log_level,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=_SHUTDOWN_S,
+        ssl_certfile=settings.tls_certificate or None,
+        ssl_keyfile=settings.tls_key or None,
+    )
+
+
+def _bind(settings: Settings) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise BadInput(
+            f"the collector can't listen on {settings.host}:{settings.port}: {error.strerror or error}",
+            "choose another with --host and --port; --port 0 takes a free one",
+        ) from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def _announce(settings: Settings, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    scheme = "https" if settings.tls_certificate else "http"
+    url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+    click.echo(f"listening on {url}", err=True)
+    sys.stderr.flush()
+    if settings.ready_file:
+        path = Path(settings.ready_file)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_text(url + "\n", encoding="utf-8")
+        temporary.replace(path)

@@ -1,0 +1,1 @@
+"""What the collector decides: no HTTP and no SQL here."""

@@ -1,0 +1,268 @@
+"""The gate: are these devices ready for this release, and if not, why not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from envcheck.contract.selector import Selector, is_device_id, parse_selector
+from envcheck.contract.verdict import Finding, Outcome, Verdict
+from envcheck.contract.wire import GateAnswer, GateGroup, GateQuestion, Result
+from envcheck.errors import BadInput
+from envcheck.judge.decide import DeviceReadings, decide, parse_age
+from envcheck_server.service.common import Environment, in_common
+from envcheck_server.service.judgements import Case, Held, JudgementService
+from envcheck_server.service.releases import ReleaseService
+from envcheck_server.service.times import Clock, moment
+from envcheck_server.store.interface import Cuts, Group, Readings, Statement, Store
+
+# Why a device that may not speak is unknown, and what to do about it.
+_STATES = {
+    "pending": ("it waits to be accepted", "on the collector: envcheck-server device accept DEVICE"),
+    "quarantined": (
+        "it is in quarantine: its key appeared on other hardware",
+        "on the collector: envcheck-server device accept DEVICE, or revoke",
+    ),
+}
+_NAMED = 5
+
+
+@dataclass(slots=True)
+class _Answered:
+    """Groups of devices that got one answer for one reason."""
+
+    outcome: Outcome
+    finding: Finding | None
+    groups: list[Group] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        return sum(group.count for group in self.groups)
+
+
+class GateService:
+    """Answers gate questions. Its cost grows with distinct environments, not with devices."""
+
+    def __init__(
+        self, store: Store, releases: ReleaseService, judgements: JudgementService, clock: Clock
+    ) -> None:
+        self._store = store
+        self._releases = releases
+        self._judgements = judgements
+        self._clock = clock
+
+    def answer(self, question: GateQuestion) -> GateAnswer:
+        """Answer a question; raises BadInput for one that makes no sense, NotKnown for its release."""
+        _check(question)
+        held = self._judgements.hold(self._releases.find(question.release))
+        label_sets = self.select(parse_selector(question.cohort))
+        cuts = self.cuts(held, question.max_age_s)
+        groups = self._store.fleet.groups(label_sets, cuts)
+        verdicts = self._verdicts(held, groups, question.max_age_s)
+        answered = _merge(groups, verdicts)
+        told = [self._tell(one, label_sets, cuts) for one in answered]
+        if absent := self._absent(question, label_sets):
+            told.append(_absent_group(absent))
+        total = {outcome: sum(one.count for one in told if one.outcome == outcome) for outcome in _ORDER}
+        return GateAnswer(
+            release=question.release,
+            cohort=question.cohort,
+            outcome=gate_outcome(total["pass"], total["fail"], total["unknown"], question),
+            total=sum(total.values()),
+            ready=total["pass"],
+            blocked=total["fail"],
+            unknown=total["unknown"],
+            min_ready=question.min_ready,
+            max_unknown=question.max_unknown,
+            groups=sorted(told, key=lambda one: (_ORDER[one.outcome], -one.count, one.reason)),
+            common=self._common(groups, verdicts),
+        )
+
+    def select(self, selector: Selector) -> list[int] | None:
+        """Return the label sets that a selector means, None for all."""
+        if not selector.terms:
+            return None
+        return [
+            number for number, labels in self._store.fleet.label_sets().items() if selector.matches(labels)
+        ]
+
+    def cuts(self, held: Held, max_age_s: int | None) -> Cuts:
+        """Return where `decide` draws its lines for this release."""
+        age = parse_age(held.policy.max_age, "max_age") if max_age_s is None else max_age_s
+        budget = held.policy.budget
+        return Cuts(
+            bundle=held.release.bundle,
+            seen_before=self._clock() - age,
+            p50_ms=budget.p50_ms,
+            p90_ms=budget.p90_ms,
+            peak_memory_mb=budget.peak_memory_mb,
+        )
+
+    def _verdicts(self, held: Held, groups: Sequence[Group], max_age_s: int | None) -> list[Verdict]:
+        """Decide for the first device of every group: the others of it differ in nothing that counts."""
+        statements = self._statements(groups)
+        cases = {
+            number: held.case(statement.fingerprint, statement.evidence)
+            for number, statement in statements.items()
+        }
+        findings = self._judgements.findings(held, set(cases.values()))
+        readings = self._store.fleet.readings([group.first for group in groups])
+        return [
+            self.verdict(held, group, cases, findings, readings.get(group.first), max_age_s)
+            for group in groups
+        ]
+
+    def verdict(
+        self,
+        held: Held,
+        group: Group,
+        cases: dict[int, Case],
+        findings: dict[Case, list[Finding]],
+        readings: Readings | None,
+        max_age_s: int | None,
+    ) -> Verdict:
+        """Return the verdict on the first device of a group."""
+        case = cases.get(group.statement) if group.statement is not None else None
+        if group.state != "accepted" or case is None or readings is None:
+            return _unknown(held, group)
+        return decide(
+            findings[case],
+            DeviceReadings(
+                seen_at=None if readings.seen_at is None else moment(readings.seen_at),
+                result=_result(readings, held.release.bundle, case.evidence),
+            ),
+            readings.labels,
+            (),
+            held.policy,
+            moment(self._clock()),
+            release=held.release.release,
+            subject=group.first,
+            max_age_s=max_age_s,
+        )
+
+    def _statements(self, groups: Sequence[Group]) -> dict[int, Statement]:
+        return self._store.reports.statements(
+            {group.statement for group in groups if group.statement is not None}
+        )
+
+    def _tell(self, answered: _Answered, label_sets: list[int] | None, cuts: Cuts) -> GateGroup:
+        firsts = sorted(group.first for group in answered.groups)
+        if answered.count > len(firsts):
+            firsts = self._store.fleet.first(label_sets, cuts, answered.groups, _NAMED)
+        finding = answered.finding
+        return GateGroup(
+            outcome=answered.outcome,
+            reason=finding.message if finding else "",
+            count=answered.count,
+            devices=firsts[:_NAMED],
+            path=finding.path if finding else "",
+            cause=finding.cause if finding else "",
+            hint=finding.hint if finding else "",
+        )
+
+    def _absent(self, question: GateQuestion, label_sets: list[int] | None) -> list[str]:
+        expected = set(question.expect)
+        return sorted(expected - self._store.fleet.selected(expected, label_sets)) if expected else []
+
+    def _common(self, groups: Sequence[Group], verdicts: Sequence[Verdict]) -> list[str]:
+        counts: dict[Outcome, dict[str, int]] = {"fail": {}, "pass": {}}
+        statements = self._statements(groups)
+        for group, verdict in zip(groups, verdicts, strict=True):
+            if group.statement is not None and verdict.outcome in counts:
+                fingerprint = statements[group.statement].fingerprint
+                counted = counts[verdict.outcome]
+                counted[fingerprint] = counted.get(fingerprint, 0) + group.count
+        if not counts["fail"] or not counts["pass"]:
+            return []
+        known = self._judgements.fingerprints({*counts["fail"], *counts["pass"]})
+        sides: list[list[Environment]] = [
+            [Environment(known[name], count) for name, count in counts[outcome].items() if name in known]
+            for outcome in ("fail", "pass")
+        ]
+        return in_common(*sides)
+
+
+_ORDER: dict[Outcome, int] = {"pass": 0, "fail": 1, "unknown": 2}
+
+
+def gate_outcome(ready: int, blocked: int, unknown: int, question: GateQuestion) -> Outcome:
+    """Return pass, fail or unknown for a cohort; one without devices is unknown."""
+    total = ready + blocked + unknown
+    if total == 0:
+        return "unknown"
+    if ready / total >= question.min_ready and unknown / total <= question.max_unknown:
+        return "pass"
+    return "fail" if (ready + unknown) / total < question.min_ready else "unknown"
+
+
+def worst(verdict: Verdict) -> Finding | None:
+    """Return the finding that decided a verdict, None for a pass."""
+    unknown = verdict.outcome == "unknown"
+    return next((one for one in verdict.findings if one.severity == "block" and one.unknown == unknown), None)
+
+
+def _merge(groups: Sequence[Group], verdicts: Sequence[Verdict]) -> list[_Answered]:
+    """Join groups of one reason. Where a cause is known, it is the reason, whatever the figures were."""
+    merged: dict[tuple[str, str, str], _Answered] = {}
+    ordered = sorted(zip(groups, verdicts, strict=True), key=lambda pair: -pair[0].count)
+    for group, verdict in ordered:
+        finding = worst(verdict)
+        reason = (finding.cause or _without_figures(finding)) if finding else ""
+        key = (verdict.outcome, finding.path if finding else "", reason)
+        merged.setdefault(key, _Answered(verdict.outcome, finding)).groups.append(group)
+    return list(merged.values())
+
+
+def _without_figures(finding: Finding) -> str:
+    """Return what makes a finding's reason: readings and outputs differ in figures from device to device."""
+    return finding.rule if finding.path.startswith(("readings.", "evidence.outputs.")) else finding.message
+
+
+def _unknown(held: Held, group: Group) -> Verdict:
+    message, hint = _STATES.get(
+        group.state, ("it has never reported", "on the device: envcheck report, and enable its timer")
+    )
+    finding = Finding(
+        rule="report", path="report", severity="block", unknown=True, message=message, hint=hint
+    )
+    return Verdict(
+        outcome="unknown",
+        release=held.release.release,
+        findings=[finding],
+        policy=held.policy.name,
+        subject=group.first,
+    )
+
+
+def _result(readings: Readings, bundle: str, evidence: str) -> Result | None:
+    fields: dict[str, Any] | None = json.loads(readings.results).get(bundle)
+    return None if fields is None else msgspec.convert({**fields, "evidence": evidence}, Result)
+
+
+def _absent_group(absent: list[str]) -> GateGroup:
+    return GateGroup(
+        outcome="unknown",
+        reason="it is expected, but is not among these devices",
+        count=len(absent),
+        devices=absent[:_NAMED],
+        path="report",
+        hint="enrol it, or label it so that the cohort means it",
+    )
+
+
+def _check(question: GateQuestion) -> None:
+    checks: list[tuple[str, Callable[[], bool], str]] = [
+        ("min_ready", lambda: 0 <= question.min_ready <= 1, "a fraction from 0 to 1"),
+        ("max_unknown", lambda: 0 <= question.max_unknown <= 1, "a fraction from 0 to 1"),
+        ("max_age_s", lambda: 0 <= (question.max_age_s or 0) <= 10**9, "seconds, none or more"),
+    ]
+    for name, holds, wanted in checks:
+        if not holds():
+            raise BadInput(f"{name} is out of range", f"it is {wanted}")
+    for device in question.expect:
+        if not is_device_id(device):
+            raise BadInput(f"expect: {device[:80]!r} can't be a device's id")

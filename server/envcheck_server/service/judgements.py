@@ -1,0 +1,148 @@
+"""Findings for many environments: judged once, kept, and judged again only for other inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from envcheck.contract.baseline import Baseline
+from envcheck.contract.document import Document, decode, encode
+from envcheck.contract.evidence import Evidence
+from envcheck.contract.fingerprint import Fingerprint, SectionDigests, SharedFingerprint, SharedSection
+from envcheck.contract.fingerprint import shared_fingerprint as shared_of
+from envcheck.contract.policy import Policy
+from envcheck.contract.verdict import Finding, Findings
+from envcheck.judge.judge import JUDGE_VERSION, judge
+from envcheck.judge.reference import Reference
+from envcheck_server.service.errors import NotKnown
+from envcheck_server.service.objects import KINDS
+from envcheck_server.service.times import Clock
+from envcheck_server.store.interface import FindingsKey, Release, Store
+
+D = TypeVar("D", bound=Document)
+
+_AT_ONCE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is judged: a fingerprint, and evidence or "" where a device has none for the bundle."""
+
+    fingerprint: str
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A release as devices are held to it."""
+
+    release: Release
+    reference: Reference
+    policy: Policy
+
+    def case(self, fingerprint: str, evidence: dict[str, str]) -> Case:
+        """Return the case of a device; evidence plays no part where the policy ignores it."""
+        ignored = self.policy.evidence == "ignored"
+        return Case(fingerprint, "" if ignored else evidence.get(self.release.bundle, ""))
+
+
+class JudgementService:
+    """Judges environments against a release."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    def hold(self, release: Release) -> Held:
+        """Decode what devices are held to."""
+        bundle = self._store.releases.bundle(release.bundle)
+        if bundle is None:
+            raise NotKnown(f"the bundle of {release.release} is gone")
+        source = f"the bundle of {release.release}"
+        reference = Reference(
+            bundle=bundle.sha256,
+            baseline=decode(bundle.baseline, Baseline, source),
+            training=shared_of(decode(bundle.fingerprint, Fingerprint, source)),
+        )
+        return Held(release, reference, decode(release.policy, Policy, "the policy"))
+
+    def findings(self, held: Held, cases: Collection[Case]) -> dict[Case, list[Finding]]:
+        """Return the findings of every case, from the store where they were judged before."""
+        keys = {case: _key(held, case) for case in cases}
+        kept = self._store.releases.findings(keys.values())
+        found = {
+            case: decode(kept[key], Findings, "findings").findings
+            for case, key in keys.items()
+            if key in kept
+        }
+        for some in _chunks([case for case in keys if case not in found]):
+            fresh, whole = self._judge(held, some)
+            found.update(fresh)
+            keep = {keys[case]: encode(Findings(findings=fresh[case])) for case in whole}
+            if keep:
+                self._store.releases.put_findings(keep, self._clock())
+        return found
+
+    def fingerprints(self, digests: Collection[str]) -> dict[str, SharedFingerprint]:
+        """Return those fingerprints all of whose sections are here."""
+        wholes = self._objects(digests, SectionDigests)
+        sections = self._objects(
+            {target for whole in wholes.values() for target in whole.sections.values()}, SharedSection
+        )
+        return {
+            digest: SharedFingerprint(
+                digest=digest,
+                sections={name: sections[target] for name, target in whole.sections.items()},
+            )
+            for digest, whole in wholes.items()
+            if all(target in sections for target in whole.sections.values())
+        }
+
+    def _judge(self, held: Held, cases: list[Case]) -> tuple[dict[Case, list[Finding]], list[Case]]:
+        """Return findings, and the cases of which nothing was missing: only those may be kept."""
+        fingerprints = self.fingerprints({case.fingerprint for case in cases})
+        evidence = self._objects({case.evidence for case in cases if case.evidence}, Evidence)
+        found: dict[Case, list[Finding]] = {}
+        whole: list[Case] = []
+        for case in cases:
+            device, measured = fingerprints.get(case.fingerprint), evidence.get(case.evidence)
+            findings = judge(held.reference, device, measured, held.policy)
+            if device is not None and (measured is not None or not case.evidence):
+                whole.append(case)
+            elif device is not None:
+                findings = [_not_arrived(finding) for finding in findings]
+            found[case] = findings
+        return found, whole
+
+    def _objects(self, digests: Collection[str], kind: type[D]) -> dict[str, D]:
+        """Return those objects that are here and of this kind: a device may state any digest as any."""
+        found = self._store.objects.get(digests, KINDS[kind]) if digests else {}
+        return {name: decode(data, kind, f"object {name}") for name, data in found.items()}
+
+
+def _key(held: Held, case: Case) -> FindingsKey:
+    return FindingsKey(
+        bundle=held.release.bundle,
+        fingerprint=case.fingerprint,
+        evidence=case.evidence,
+        policy=held.release.policy_digest,
+        judge_version=JUDGE_VERSION,
+    )
+
+
+def _not_arrived(finding: Finding) -> Finding:
+    if finding.path != "evidence":
+        return finding
+    return Finding(
+        rule=finding.rule,
+        path=finding.path,
+        severity=finding.severity,
+        unknown=True,
+        message="the device's evidence has not arrived yet",
+        hint="it is asked for with the next report",
+    )
+
+
+def _chunks(cases: list[Case]) -> Iterable[list[Case]]:
+    return (cases[start : start + _AT_ONCE] for start in range(0, len(cases), _AT_ONCE))

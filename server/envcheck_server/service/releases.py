@@ -1,0 +1,147 @@
+"""Releases: a signed bundle, the policy it is judged by, and the devices it is meant for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from functools import lru_cache
+
+from envcheck.contract import bundle as contract
+from envcheck.contract.baseline import parse_release
+from envcheck.contract.canonical import digest
+from envcheck.contract.document import encode
+from envcheck.contract.selector import Selector, parse_selector
+from envcheck.contract.wire import BundleAnswer, ReleaseAnswer, ReleaseOffer, ReleasePush
+from envcheck.errors import BadInput
+from envcheck.judge.policies import check_policy
+from envcheck.judge.reference import reference_of
+from envcheck_server.service.errors import Conflict, NotKnown
+from envcheck_server.service.times import Clock
+from envcheck_server.store.interface import Bundle, Release, Store
+
+
+class ReleaseService:
+    """Takes bundles and releases in, and offers them to devices."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    def put_bundle(self, sha256: str, data: bytes) -> BundleAnswer:
+        """Store a bundle; raises BadInput unless it is whole, signed, and has this digest."""
+        if digest(data) != sha256:
+            raise BadInput("the bundle's bytes do not have the digest that they are sent under")
+        opened = contract.read_bundle(data, "the bundle")
+        signer = opened.signer()
+        if signer is None:
+            raise BadInput(
+                "the bundle is not signed: no device would run it",
+                "sign it: envcheck baseline sign --key KEY FILE.envcheck",
+            )
+        reference = reference_of(opened)
+        bundle = Bundle(
+            sha256=sha256,
+            size=len(data),
+            release=reference.baseline.release,
+            signer=signer,
+            baseline=opened.members[contract.BASELINE],
+            fingerprint=opened.members[contract.FINGERPRINT],
+        )
+        self._store.releases.put_bundle(bundle, data, self._clock())
+        return BundleAnswer(stored=sha256, size=len(data))
+
+    def bundle(self, sha256: str) -> Bundle:
+        """Return what is known of a bundle; raises NotKnown."""
+        bundle = self._store.releases.bundle(sha256)
+        if bundle is None:
+            raise NotKnown("there is no such bundle", "give it to the collector: envcheck push")
+        return bundle
+
+    def push(self, release: str, push: ReleasePush) -> ReleaseAnswer:
+        """Create a release or a new revision of it; the same again changes nothing.
+
+        Raises BadInput for a policy or selector that does not hold, NotKnown for a bundle that was not
+        uploaded, Conflict for another bundle under a name that was given.
+        """
+        parse_release(release)
+        check_policy(push.policy, "policy")
+        parse_selector(push.selector)
+        bundle = self.bundle(push.bundle)
+        if bundle.release != release:
+            raise BadInput(f"the bundle is {bundle.release}, not {release}")
+        policy = encode(push.policy)
+        pushed = Release(
+            release=release,
+            bundle=push.bundle,
+            size=bundle.size,
+            revision=1,
+            policy=policy,
+            policy_digest=digest(policy),
+            selector=push.selector.strip(),
+            created_at=self._clock(),
+        )
+        return answer_of(self._store.releases.put(pushed, lambda current: _revise(pushed, current)))
+
+    def find(self, release: str) -> Release:
+        """Return a release; raises NotKnown with names that are close."""
+        found = self._store.releases.find(release)
+        if found is None:
+            raise self._unknown(release)
+        return found
+
+    def all(self) -> list[Release]:
+        """Return every release, newest first."""
+        return self._store.releases.all()
+
+    def _unknown(self, release: str) -> NotKnown:
+        names = [known.release for known in self.all()]
+        close = difflib.get_close_matches(release, names, n=3, cutoff=0.5) or names[:3]
+        hint = f"there are {', '.join(close)}" if close else "give it to the collector: envcheck push"
+        return NotKnown(f"there is no release {release[:140]!r}", hint)
+
+
+def offers(releases: list[Release], labels: Mapping[str, str]) -> list[ReleaseOffer]:
+    """Return those of `releases` that are meant for a device with these labels."""
+    return [
+        ReleaseOffer(release=one.release, sha256=one.bundle, size=one.size)
+        for one in releases
+        if _selector(one.selector).matches(labels)
+    ]
+
+
+def answer_of(release: Release) -> ReleaseAnswer:
+    """Write a release as the collector answers it."""
+    return ReleaseAnswer(
+        release=release.release,
+        bundle=release.bundle,
+        policy=release.policy_digest,
+        selector=release.selector,
+        revision=release.revision,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _selector(text: str) -> Selector:
+    return parse_selector(text)
+
+
+def _revise(pushed: Release, current: Release | None) -> Release | None:
+    if current is None:
+        return pushed
+    if current.bundle != pushed.bundle:
+        raise Conflict(
+            f"{pushed.release} was released before with another bundle",
+            "a release never changes: give the new one another version",
+        )
+    if (current.policy_digest, current.selector) == (pushed.policy_digest, pushed.selector):
+        return None
+    return Release(
+        release=pushed.release,
+        bundle=pushed.bundle,
+        size=pushed.size,
+        revision=current.revision + 1,
+        policy=pushed.policy,
+        policy_digest=pushed.policy_digest,
+        selector=pushed.selector,
+        created_at=pushed.created_at,
+    )

@@ -1,0 +1,162 @@
+"""Reports: what a device states is checked, judged new or known, and answered."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+import msgspec
+
+from envcheck.contract.canonical import canonical_json, digest
+from envcheck.contract.document import decode
+from envcheck.contract.wire import Report, ReportAnswer, Result
+from envcheck.errors import BadInput
+from envcheck.judge.decide import parse_time
+from envcheck_server.service.authentication import AuthenticationService, Speaker
+from envcheck_server.service.errors import Conflict
+from envcheck_server.service.releases import offers
+from envcheck_server.service.times import Clock
+from envcheck_server.service.writer import Writer
+from envcheck_server.store.interface import Device, NewReport, Receipt, Received, Statement
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_MOST_RESULTS = 256
+_LARGEST = 2**63 - 1
+
+
+class ReportService:
+    """Takes reports in."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        authentication: AuthenticationService,
+        clock: Clock,
+        next_report_s: int,
+    ) -> None:
+        self._writer = writer
+        self._authentication = authentication
+        self._clock = clock
+        self._next_report_s = next_report_s
+
+    def read(self, speaker: Speaker, body: bytes) -> NewReport:
+        """Check a report's body; raises BadInput with the path of what does not fit."""
+        report = decode(body, Report, "the report")
+        _check(report)
+        now = self._clock()
+        captured = int(parse_time(report.captured_at, "captured_at").timestamp())
+        return NewReport(
+            device=speaker.device,
+            key_id=speaker.key_id,
+            epoch=report.epoch,
+            seq=report.seq,
+            report=digest(body),
+            statement=make_statement(report),
+            # Both times are of the device's clock, however wrong that is: their difference is the age.
+            seen_at=now - max(0, speaker.created - captured),
+            received_at=now,
+            clock_offset=now - speaker.created,
+            hardware=report.hardware,
+            readings=_json(report.readings),
+            results=_json({bundle: _readings(result) for bundle, result in report.results.items()}),
+        )
+
+    async def receive(self, new: NewReport) -> Received:
+        """Hand a report to the writer; returns once it is on the disk."""
+        return await self._writer.report(new)
+
+    def answer(self, new: NewReport, received: Received) -> ReportAnswer:
+        """Say what was stored, what is missing, and what is meant for this device.
+
+        Raises Conflict, or Forbidden when the device may not speak.
+        """
+        device = received.device
+        if device is None or received.receipt in ("gone", "key", "state"):
+            raise self._authentication.refusal(new.key_id)
+        if received.receipt not in ("stored", "repeated"):
+            raise _refusal(new, device, received.receipt)
+        return ReportAnswer(
+            stored=new.report,
+            missing=received.missing,
+            releases=offers(received.releases, device.labels),
+            next_report_s=self._next_report_s,
+        )
+
+
+def judge_receipt(device: Device | None, new: NewReport) -> Receipt:
+    """Say what a report is to a device as it stands.
+
+    The sequence number makes replays harmless: a report counts once, and never after a later one.
+    """
+    receipt: Receipt = "stored"
+    if device is None:
+        receipt = "gone"
+    elif device.key_id != new.key_id:
+        receipt = "key"
+    elif device.state != "accepted":
+        receipt = "state"
+    elif device.epoch != new.epoch:
+        receipt = "epoch"
+    elif new.seq <= device.seq:
+        known = new.report == device.report and new.seq == device.seq
+        receipt = "repeated" if known else "forked" if new.seq == device.seq else "older"
+    elif device.hardware and new.hardware and device.hardware != new.hardware:
+        receipt = "clone"
+    return receipt
+
+
+def make_statement(report: Report) -> Statement:
+    """Return what a report claims, named by its digest."""
+    evidence = {bundle: result.evidence for bundle, result in sorted(report.results.items())}
+    claim = canonical_json([report.fingerprint, evidence])
+    number = int.from_bytes(hashlib.sha256(claim).digest()[:8], "big", signed=True)
+    return Statement(id=number, fingerprint=report.fingerprint, evidence=evidence)
+
+
+def _check(report: Report) -> None:
+    if not 0 <= report.seq <= _LARGEST or not 0 <= report.epoch <= 2**31 - 1:
+        raise BadInput("the report's seq or epoch is out of range")
+    if len(report.results) > _MOST_RESULTS:
+        raise BadInput(f"results: more than {_MOST_RESULTS}")
+    if len(report.hardware) > 128:
+        raise BadInput("hardware: longer than a digest")
+    _check_digest(report.fingerprint, "fingerprint")
+    for bundle, result in report.results.items():
+        _check_digest(bundle, "results")
+        _check_digest(result.evidence, f"results.{bundle}.evidence")
+        parse_time(result.measured_at, f"results.{bundle}.measured_at")
+
+
+def is_digest(text: str) -> bool:
+    """Tell whether `text` is a SHA-256 as it is written everywhere: 64 lower-case hexadecimal digits."""
+    return _DIGEST.fullmatch(text) is not None
+
+
+def _check_digest(text: str, path: str) -> None:
+    if not is_digest(text):
+        raise BadInput(f"{path}: {text[:80]!r} is not a SHA-256 in hexadecimal")
+
+
+def _readings(result: Result) -> dict[str, object]:
+    fields: dict[str, object] = msgspec.to_builtins(result)
+    del fields["evidence"]
+    return fields
+
+
+def _json(value: object) -> str:
+    return canonical_json(value).decode("ascii")
+
+
+def _refusal(new: NewReport, device: Device, receipt: Receipt) -> Conflict:
+    name = device.device
+    if receipt == "clone":
+        return Conflict(
+            f"{name} reports from other hardware than it enrolled with: it is now in quarantine",
+            f"an operator decides: envcheck-server device accept {name}, or revoke",
+        )
+    reasons = {
+        "epoch": f"the report is of epoch {new.epoch}, the device in epoch {device.epoch}",
+        "older": f"report {new.seq} comes after report {device.seq} was stored",
+        "forked": f"another report {new.seq} was stored: two devices may share one key",
+    }
+    return Conflict(f"{name}: {reasons[receipt]}", "remove the device's state directory and enrol it anew")

@@ -1,0 +1,140 @@
+"""One thread that writes, with a bounded queue: what waits meanwhile is committed together."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from envcheck_server.service.errors import Busy
+from envcheck_server.store.interface import NewReport, Received
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Something to write: a report, or any other job; and whom to tell."""
+
+    report: NewReport | None
+    job: Callable[[], Any] | None
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    result: Any = None
+    error: BaseException | None = None
+
+
+class Writer:
+    """Serialises writes. Reports that arrive while a commit is under way share the next one.
+
+    `receive` stores a batch of reports durably. An answer is given only after the commit. Beyond
+    `capacity` waiting writes, Busy is raised at once.
+    """
+
+    def __init__(
+        self,
+        receive: Callable[[Sequence[NewReport]], list[Received]],
+        *,
+        capacity: int,
+        batch: int,
+        retry_after_s: int = 5,
+    ) -> None:
+        self._receive = receive
+        self._retry_after_s = retry_after_s
+        self._capacity = capacity
+        self._batch = batch
+        self._queue: deque[_Waiting] = deque()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._thread.start()
+
+    def __len__(self) -> int:
+        """Return how many writes wait."""
+        return len(self._queue)
+
+    async def report(self, report: NewReport) -> Received:
+        """Store a report together with those that wait."""
+        received: Received = await self._put(report, None)
+        return received
+
+    async def run(self, job: Callable[[], T]) -> T:
+        """Run a job that writes, in its turn."""
+        result: T = await self._put(None, job)
+        return result
+
+    def close(self) -> None:
+        """Finish what waits, then stop. Nothing that was taken in is lost."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join()
+
+    def _put(self, report: NewReport | None, job: Callable[[], Any] | None) -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        with self._wake:
+            if self._closing:
+                raise Busy("the collector is stopping", "try again", self._retry_after_s)
+            if len(self._queue) >= self._capacity:
+                reason = "the collector has more to write than it can keep up with"
+                raise Busy(reason, "try again later", self._retry_after_s)
+            self._queue.append(_Waiting(report, job, loop, future))
+            self._wake.notify()
+        return future
+
+    def _run(self) -> None:
+        while batch := self._take():
+            reports = [waiting for waiting in batch if waiting.report is not None]
+            if reports:
+                self._store(reports)
+            for waiting in batch:
+                if waiting.job is not None:
+                    _finish(waiting, waiting.job)
+            _tell(batch)
+
+    def _take(self) -> list[_Waiting]:
+        with self._wake:
+            while not self._queue and not self._closing:
+                self._wake.wait()
+            return [self._queue.popleft() for _ in range(min(self._batch, len(self._queue)))]
+
+    def _store(self, reports: list[_Waiting]) -> None:
+        try:
+            received = self._receive([waiting.report for waiting in reports if waiting.report is not None])
+        except Exception as error:  # noqa: BLE001  (handed to every request that waits for this batch)
+            for waiting in reports:
+                waiting.error = error
+            return
+        for waiting, one in zip(reports, received, strict=True):
+            waiting.result = one
+
+
+def _finish(waiting: _Waiting, job: Callable[[], Any]) -> None:
+    try:
+        waiting.result = job()
+    except Exception as error:  # noqa: BLE001  (handed to the request that waits for it)
+        waiting.error = error
+
+
+def _tell(batch: list[_Waiting]) -> None:
+    """Wake the requests, with one call for each event loop."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
+    for waiting in batch:
+        by_loop.setdefault(waiting.loop, []).append(waiting)
+    for loop, these in by_loop.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_resolve, these)
+
+
+def _resolve(these: list[_Waiting]) -> None:
+    for waiting in these:
+        if waiting.future.done():
+            continue
+        if waiting.error is not None:
+            waiting.future.set_exception(waiting.error)
+        else:
+            waiting.future.set_result(waiting.result)

@@ -1,0 +1,120 @@
+"""Questions about many devices, answered by grouping over small integers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Integer, and_, case, func, literal, or_, select, true
+
+from envcheck_server.store import tables
+from envcheck_server.store.database import Database
+from envcheck_server.store.devices import device_of, select_devices
+from envcheck_server.store.interface import Cuts, Device, Group, Readings
+from envcheck_server.store.tables import STATES
+
+_DEVICES = tables.devices
+_LABELS = tables.label_sets
+_REVOKED = STATES.index("revoked")
+
+
+class FleetTable:
+    """The table of devices, seen as a fleet."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def label_sets(self) -> dict[int, dict[str, str]]:
+        """Return every distinct set of labels that a device has, by its id."""
+        used = select(_DEVICES.c.label_set).where(_DEVICES.c.label_set == _LABELS.c.id).exists()
+        with self._database.read() as connection:
+            return {row.id: json.loads(row.labels) for row in connection.execute(select(_LABELS).where(used))}
+
+    def groups(self, label_sets: Collection[int] | None, cuts: Cuts) -> list[Group]:
+        """Count the selected devices by all that `decide` needs to know of them."""
+        key = (_DEVICES.c.state, _DEVICES.c.statement, self._lines(cuts).label("lines"))
+        query = (
+            select(*key, func.count().label("count"), func.min(_DEVICES.c.device).label("first"))
+            .where(self._selected(label_sets))
+            .group_by(*key)
+        )
+        with self._database.read() as connection:
+            return [Group(STATES[row[0]], *row[1:]) for row in connection.execute(query)]
+
+    def first(
+        self, label_sets: Collection[int] | None, cuts: Cuts, groups: Sequence[Group], limit: int
+    ) -> list[str]:
+        """Return the first ids of the selected devices that are in any of `groups`."""
+        query = (
+            select(_DEVICES.c.device)
+            .where(self._selected(label_sets), self._in_groups(groups, self._lines(cuts)))
+            .order_by(_DEVICES.c.device)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return list(connection.scalars(query))
+
+    def readings(self, devices: Collection[str]) -> dict[str, Readings]:
+        """Return the readings of devices by id."""
+        query = (
+            select(_DEVICES.c.device, _LABELS.c.labels, _DEVICES.c.seen_at, _DEVICES.c.results)
+            .join_from(_DEVICES, _LABELS, _LABELS.c.id == _DEVICES.c.label_set)
+            .where(self._database.among(_DEVICES.c.device, devices))
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query)
+            return {row[0]: Readings(row[0], json.loads(row[1]), row[2], row[3]) for row in rows}
+
+    def selected(self, devices: Collection[str], label_sets: Collection[int] | None) -> set[str]:
+        """Return which of `devices` exist, are not revoked and have one of these label sets."""
+        named = self._database.among(_DEVICES.c.device, devices)
+        query = select(_DEVICES.c.device).where(named, self._selected(label_sets))
+        with self._database.read() as connection:
+            return set(connection.scalars(query))
+
+    def page(
+        self, label_sets: Collection[int] | None, after: str, limit: int, *, revoked: bool
+    ) -> list[Device]:
+        """Return the devices that follow `after` in the order of their ids."""
+        chosen = self._selected(label_sets, revoked=revoked)
+        query = select_devices().where(_DEVICES.c.device > after, chosen)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(_DEVICES.c.device).limit(limit))
+            return [device_of(row) for row in rows]
+
+    def _selected(self, label_sets: Collection[int] | None, *, revoked: bool = False) -> ColumnElement[bool]:
+        terms: list[ColumnElement[bool]] = [true()] if revoked else [_DEVICES.c.state != _REVOKED]
+        if label_sets is not None:
+            terms.append(self._database.among(_DEVICES.c.label_set, label_sets))
+        return and_(*terms)
+
+    def _lines(self, cuts: Cuts) -> ColumnElement[int]:
+        """Return one small integer that tells on which side of every cut a device is."""
+        lines: ColumnElement[Any] = case((_DEVICES.c.seen_at < cuts.seen_before, 1), else_=0)
+        limits = {
+            ("latency", "p50_ms"): cuts.p50_ms,
+            ("latency", "p90_ms"): cuts.p90_ms,
+            ("peak_memory_mb",): cuts.peak_memory_mb,
+        }
+        for path, limit in limits.items():
+            if limit is not None:
+                actual = self._database.json_at(_DEVICES.c.results, cuts.bundle, *path)
+                lines = lines * 3 + case((actual.is_(None), 2), (actual > limit, 1), else_=0)
+        if any(limit is not None for limit in limits.values()):
+            throttled = self._database.json_at(_DEVICES.c.results, cuts.bundle, "throttled")
+            lines = lines * 2 + func.coalesce(throttled, literal(0))
+        return lines.cast(Integer)
+
+    def _in_groups(self, groups: Sequence[Group], lines: ColumnElement[int]) -> ColumnElement[bool]:
+        kinds: dict[tuple[int, int], set[int | None]] = {}
+        for group in groups:
+            kinds.setdefault((STATES.index(group.state), group.lines), set()).add(group.statement)
+        terms = []
+        for (state, side), statements in kinds.items():
+            known = [number for number in statements if number is not None]
+            statement = self._database.among(_DEVICES.c.statement, known)
+            if None in statements:
+                statement = or_(statement, _DEVICES.c.statement.is_(None))
+            terms.append(and_(_DEVICES.c.state == state, lines == side, statement))
+        return or_(*terms)
