@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
+import traceback
+from contextlib import suppress
 from importlib import import_module
 
 import click
 
 from envcheck import __version__
-from envcheck.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_PASS, EXIT_USAGE, EnvcheckError
+from envcheck.contract.text import printable
+from envcheck.errors import (
+    EXIT_INTERNAL,
+    EXIT_INTERRUPTED,
+    EXIT_PASS,
+    EXIT_UNKNOWN,
+    EXIT_USAGE,
+    EnvcheckError,
+)
 
 # One line a command: name -> (module under envcheck.commands, one-line help). The help stands here so
 # that `envcheck --help` imports none of them; a test holds it to the command's own.
@@ -59,47 +71,81 @@ def envcheck() -> None:
 
 def main() -> None:
     """Run the command line and exit with one of the documented codes."""
+    for stream in (sys.stdout, sys.stderr):
+        # What a terminal can't show (a file name that is not UTF-8, say) is shown escaped.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run_cli(envcheck))
 
 
 def run_cli(command: click.Command, arguments: list[str] | None = None) -> int:
-    """Run `command` and return its exit code; whatever goes wrong is told on stderr, without a traceback."""
+    """Run `command` and return its exit code; whatever goes wrong is told on stderr, without a traceback.
+
+    Set ENVCHECK_DEBUG to see the traceback of an internal error.
+    """
     try:
         result = command.main(args=arguments, standalone_mode=False)
-    except click.exceptions.Exit as leave:
-        return leave.exit_code
-    except click.ClickException as error:
-        error.show(file=sys.stderr)
-        return EXIT_USAGE
+        code = result if isinstance(result, int) else EXIT_PASS
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (click.ClickException, click.Abort, KeyboardInterrupt) as error:
+        return _interrupted_or_misused(error)
     except EnvcheckError as error:
         tell(error)
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader went away (`| head`): nothing more can be said, and the interpreter must not try at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_PASS
-    except Exception as error:
-        if os.environ.get("ENVCHECK_DEBUG"):
+    except SystemExit as leave:
+        # click turns a broken pipe into exit code 1, which here says that a device is not ready.
+        if not isinstance(leave.__context__, BrokenPipeError):
             raise
-        click.echo(f"internal error: {type(error).__name__}: {error}", err=True)
-        click.echo("  this is a fault of envcheck; ENVCHECK_DEBUG=1 shows where", err=True)
-        return EXIT_INTERNAL
-    return result if isinstance(result, int) else EXIT_PASS
+        return _unread()
+    except BrokenPipeError:
+        return _unread()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            return _internal(error)
+        tell(EnvcheckError(f"the output can't be written: {error}"))
+        return EXIT_UNKNOWN
+    except Exception as error:  # noqa: BLE001 (the last resort: told as a fault of envcheck, with its own code)
+        return _internal(error)
+    return code
 
 
 def tell(error: EnvcheckError) -> None:
     """Write an error and its hint to stderr, control characters made visible."""
-    click.echo(f"error: {printable(error.message)}", err=True)
+    _say(f"error: {printable(error.message)}")
     if error.hint:
-        click.echo(f"  {printable(error.hint)}", err=True)
+        _say(f"  {printable(error.hint)}")
 
 
-def printable(text: str) -> str:
-    """Make text from elsewhere inert for a terminal: control and format characters are escaped."""
-    return "".join(
-        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode("ascii")
-        for char in text
-    )
+def _interrupted_or_misused(error: BaseException) -> int:
+    if not isinstance(error, click.ClickException):
+        _say("interrupted")
+        return EXIT_INTERRUPTED
+    said = io.StringIO()
+    error.show(file=said)
+    for line in said.getvalue().splitlines():
+        _say(printable(line))
+    return EXIT_USAGE
+
+
+def _unread() -> int:
+    """The reader went away (`| head`): nobody has read the answer, so it is not a pass."""
+    # The interpreter must not try to write the rest at exit, and there may be no file below (in a test).
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_UNKNOWN
+
+
+def _internal(error: Exception) -> int:
+    _say(f"internal error: {type(error).__name__}: {printable(str(error))}")
+    if os.environ.get("ENVCHECK_DEBUG"):
+        _say("".join(traceback.format_exception(error)))
+    else:
+        _say("  this is a fault of envcheck; ENVCHECK_DEBUG=1 shows where")
+    return EXIT_INTERNAL
+
+
+def _say(text: str) -> None:
+    # Where stderr can't be written either, the exit code still says it.
+    with suppress(OSError):
+        click.echo(text, err=True)

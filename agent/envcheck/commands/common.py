@@ -56,7 +56,7 @@ def find_policy(name: str) -> Policy:
 
 def notice(message: str) -> None:
     """Tell something that does not stop the command."""
-    from envcheck.cli import printable
+    from envcheck.contract.text import printable
 
     click.echo(f"warning: {printable(message)}", err=True)
 

@@ -87,7 +87,7 @@ def smoke(
 
 def _tell_stage(stage: str) -> None:
     """Say on a terminal what the child is at, and at the end nothing; a log gets none of it."""
-    from envcheck.cli import printable
+    from envcheck.contract.text import printable
 
     if sys.stderr.isatty():
         click.echo(f"\r\x1b[K{printable(stage)}", err=True, nl=False)
