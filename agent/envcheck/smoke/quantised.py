@@ -65,7 +65,7 @@ def count_schemes(nodes: Nodes) -> dict[str, int]:
 
 
 def multiplies_quantised(quantised: Mapping[str, int]) -> bool:
-    """Tell from a graph's schemes whether it multiplies quantised numbers, so that rounding is not its scale."""
+    """Tell from a graph's schemes whether its errors are those of quantisation, not of rounding."""
     return any(scheme != "weight-only" for scheme in quantised)
 
 

@@ -1,0 +1,133 @@
+"""What a baseline is made from, opened and held to the model before anything is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from envcheck.contract.baseline import Graph
+from envcheck.errors import BadInput
+from envcheck.smoke.graph import read_graph
+from envcheck.smoke.inputs import Batching, check_inputs, load_npz
+
+if TYPE_CHECKING:
+    from envcheck.smoke.arrays import Array
+
+ENOUGH_SAMPLES = 16
+_MAX_MODEL = 2**31 - 1
+_LABELS_HINT = "labels are an npz with one array of class numbers, one for each sample"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file's bytes, and what to call it in errors."""
+
+    data: bytes
+    name: str
+
+
+@dataclass(frozen=True)
+class Material:
+    """The files of one release. `float_model` is the original that `model` was quantised from."""
+
+    model: Source
+    inputs: Source
+    labels: Source | None = None
+    float_model: Source | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The same, read and found to fit together."""
+
+    material: Material
+    graph: Graph
+    inputs: Mapping[str, Array]
+    labels: Mapping[str, Array]
+    batching: Batching
+    remarks: list[str] = field(default_factory=list)
+
+
+def prepare(material: Material) -> Prepared:
+    """Read every file and hold each to the model's graph; raises BadInput naming file and part."""
+    graph = _read_model(material.model)
+    if graph.random:
+        raise BadInput(
+            f"{material.model.name} draws random numbers ({', '.join(graph.random)}): "
+            "its outputs can't be compared",
+            "export the model for inference, or without these operators",
+        )
+    inputs = load_npz(material.inputs.data, material.inputs.name)
+    batching = check_inputs(inputs, graph.inputs, material.inputs.name)
+    if batching.samples < 1:
+        raise BadInput(f"{material.inputs.name} holds no sample", "give at least 1, better 16 or more")
+    _check_finite(inputs, material.inputs.name)
+    remarks = []
+    if batching.samples < ENOUGH_SAMPLES:
+        held = "1 sample" if batching.samples == 1 else f"{batching.samples} samples"
+        remarks.append(f"{material.inputs.name} holds {held}; {ENOUGH_SAMPLES} or more show more")
+    if material.float_model is not None:
+        _check_float(material, graph)
+    return Prepared(material, graph, inputs, _read_labels(material.labels, batching), batching, remarks)
+
+
+def _read_model(model: Source) -> Graph:
+    if len(model.data) > _MAX_MODEL:
+        raise BadInput(
+            f"{model.name} is larger than 2 GB, which no ONNX file can be",
+            "export a smaller or a quantised model; weights in files beside it are not supported",
+        )
+    graph = read_graph(model.data, model.name)
+    if graph.external_data:
+        raise BadInput(
+            f"{model.name} keeps weights in another file: {graph.external_data[0][:200]!r}",
+            "a bundle holds the model as one file: "
+            "python -c \"import onnx; onnx.save(onnx.load('IN.onnx'), 'OUT.onnx')\"",
+        )
+    return graph
+
+
+def _check_finite(inputs: Mapping[str, Array], source: str) -> None:
+    from envcheck.smoke.arrays import numpy
+
+    for name, array in inputs.items():
+        if array.dtype.kind == "f" and not numpy().isfinite(array).all():
+            raise BadInput(
+                f"{source}: the input {name!r} holds NaN or infinities", "golden inputs are finite"
+            )
+
+
+def _check_float(material: Material, graph: Graph) -> None:
+    """The float original must take the same inputs and give outputs of the same names."""
+    assert material.float_model is not None  # noqa: S101 - the caller looked
+    other = _read_model(material.float_model)
+    for what, ours, theirs in (
+        ("inputs", graph.inputs, other.inputs),
+        ("outputs", graph.outputs, other.outputs),
+    ):
+        here, there = ({spec.name for spec in specs} for specs in (ours, theirs))
+        if here != there:
+            raise BadInput(
+                f"{material.float_model.name} is not the float original of {material.model.name}: its {what} "
+                f"are {', '.join(sorted(there))}, not {', '.join(sorted(here))}",
+                "give the model that was quantised, with its names unchanged",
+            )
+    if other.quantised:
+        raise BadInput(f"{material.float_model.name} is itself quantised", "give the model in float")
+
+
+def _read_labels(labels: Source | None, batching: Batching) -> Mapping[str, Array]:
+    if labels is None:
+        return {}
+    arrays = load_npz(labels.data, labels.name)
+    if not arrays:
+        raise BadInput(f"{labels.name} holds no array", _LABELS_HINT)
+    for name, array in arrays.items():
+        where = f"{labels.name}: the array {name!r}"
+        if array.dtype.kind not in "iubU":
+            raise BadInput(f"{where} is {array.dtype}, not class numbers", _LABELS_HINT)
+        if array.ndim == 0 or len(array) != batching.samples:
+            held = "no axis of samples" if array.ndim == 0 else f"{len(array)} labels"
+            raise BadInput(f"{where} has {held}, the inputs hold {batching.samples} samples", _LABELS_HINT)
+    return arrays
