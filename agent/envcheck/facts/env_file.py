@@ -1,4 +1,4 @@
-"""Files of variables, as systemd's EnvironmentFile= reads them."""
+"""Files of variables, as systemd's EnvironmentFile= reads them. Pure."""
 
 from __future__ import annotations
 
@@ -7,75 +7,58 @@ import re
 from envcheck.errors import BadInput
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_ESCAPABLE = '"\\`$'
+_SKIPPED = re.compile(r"(?:\s+|[#;][^\n]*)+")
+_QUOTED = re.compile(r"""[ \t]*(?:'(?P<single>[^']*)'|"(?P<double>(?:[^"\\]|\\.)*)")""", re.DOTALL)
+_PLAIN = re.compile(r"[ \t]*(?P<plain>(?:[^\\\n]|\\.)*)\\?(?:\n|$)", re.DOTALL)
+_ESCAPE_IN_DOUBLE = re.compile(r'\\(["\\`$\n])')
+_ESCAPE_IN_PLAIN = re.compile(r"\\(.)", re.DOTALL)
 
 
 def parse_env_file(data: bytes, source: str) -> dict[str, str]:
     """Return the variables of an env file; the last one of a name counts.
 
-    Lines are NAME=VALUE, values may be quoted with ' or ", a backslash at the end continues a line,
-    `#` and `;` begin comments, nothing is expanded. Raises BadInput naming `source` and the line.
+    Lines are NAME=VALUE. A value may begin with parts in ' or ", which may hold newlines; a backslash at
+    the end continues a line; `#` and `;` begin comments; nothing is expanded. Raises BadInput naming
+    `source` and the line, and never repeats a value: it may be a secret.
     """
+    text = data.decode("utf-8", "replace").replace("\r\n", "\n")
     variables: dict[str, str] = {}
-    lines = data.decode("utf-8", "replace").split("\n")
-    at = 0
-    while at < len(lines):
-        number = at + 1
-        line = lines[at].rstrip("\r")
-        at += 1
-        if not line.strip() or line.lstrip()[0] in "#;":
-            continue
-        while _continues(line) and at < len(lines):
-            line = _join(line, lines[at].rstrip("\r"))
-            at += 1
-        name, value = _assignment(line, source, number)
-        variables[name] = value
+    at = _after_skipped(text, 0)
+    while at < len(text):
+        number = text.count("\n", 0, at) + 1
+        name, separator, _ = text[at:].partition("\n")[0].partition("=")
+        if not separator or _NAME.fullmatch(name.strip()) is None:
+            raise BadInput(
+                f"{source}, line {number}: this is no variable", "lines are NAME=VALUE; # begins a comment"
+            )
+        value, at = _value(text, at + len(name) + 1, f"{source}, line {number}")
+        variables[name.strip()] = value
+        at = _after_skipped(text, at)
     return variables
 
 
-def _continues(line: str) -> bool:
-    """Whether the next line belongs to this one: an open quote, or a backslash at the end."""
-    _, closed = _unquote(line.partition("=")[2])
-    trailing = len(line) - len(line.rstrip("\\"))
-    return not closed or trailing % 2 == 1
+def _after_skipped(text: str, at: int) -> int:
+    match = _SKIPPED.match(text, at)
+    return match.end() if match else at
 
 
-def _join(line: str, following: str) -> str:
-    if (len(line) - len(line.rstrip("\\"))) % 2 == 1:
-        return line[:-1] + following
-    return line + "\n" + following
-
-
-def _assignment(line: str, source: str, number: int) -> tuple[str, str]:
-    name, separator, raw = line.partition("=")
-    name = name.strip()
-    if not separator or _NAME.fullmatch(name) is None:
-        # The value may be a secret: it is not repeated.
-        raise BadInput(
-            f"{source}, line {number}: this is no variable", "lines are NAME=VALUE; # begins a comment"
-        )
-    value, closed = _unquote(raw)
-    if not closed:
-        raise BadInput(f"{source}, line {number}: a quote is not closed")
+def _value(text: str, at: int, where: str) -> tuple[str, int]:
+    """Return the value that begins at `at`, and where the next line begins."""
+    value = ""
+    while match := _QUOTED.match(text, at):
+        double = match.group("double")
+        value += match.group("single") if double is None else _ESCAPE_IN_DOUBLE.sub(_escaped, double)
+        at = match.end()
+    rest = _PLAIN.match(text, at)
+    plain = rest.group("plain") if rest else ""
+    if rest is None or plain[:1] in ("'", '"'):
+        raise BadInput(f"{where}: a quote is not closed")
+    value += _ESCAPE_IN_PLAIN.sub(_escaped, plain.rstrip(" \t"))
     if "\0" in value:
-        raise BadInput(f"{source}, line {number}: the value holds a zero byte")
-    return name, value
+        raise BadInput(f"{where}: the value holds a zero byte")
+    return value, rest.end()
 
 
-def _unquote(raw: str) -> tuple[str, bool]:
-    """Return the value that `raw` stands for, and whether every quote was closed."""
-    text = raw.strip()
-    if text[:1] not in ("'", '"'):
-        return re.sub(r"\\(.)", r"\1", text), True
-    quote, out, at = text[0], "", 1
-    while at < len(text):
-        char = text[at]
-        if char == quote:
-            rest, closed = _unquote(text[at + 1 :]) if text[at + 1 :].strip() else ("", True)
-            return out + rest, closed
-        if char == "\\" and quote == '"' and text[at + 1 : at + 2] in tuple(_ESCAPABLE):
-            at += 1
-            char = text[at]
-        out += char
-        at += 1
-    return out, False
+def _escaped(match: re.Match[str]) -> str:
+    """Return what an escape stands for: the character, or nothing for a continued line."""
+    return "" if match.group(1) == "\n" else match.group(1)

@@ -64,7 +64,7 @@ class Host:
 
     def may_open(self, path: str) -> bool:
         """Whether this process may read and write the file. A captured tree answers for its own files."""
-        return os.access(self._real(path), os.R_OK | os.W_OK)
+        return os.access(self._real(path), os.R_OK | os.W_OK, effective_ids=True)
 
     def is_device(self, path: str) -> bool:
         """Whether a device node is there; in a captured tree any file stands for one."""

@@ -10,6 +10,11 @@ import sys
 from bisect import bisect_left
 
 # Importing the module `json` would take longer than all writing; this one function is in the interpreter.
+# Likewise `hashlib`, which loads OpenSSL.
+try:
+    from _blake2 import blake2b
+except ImportError:
+    from hashlib import blake2b
 try:
     from _json import encode_basestring_ascii as _quoted
 except ImportError:
@@ -181,13 +186,12 @@ def _naming_lines(metadata: bytes) -> "list[bytes]":
 def _identity(record: bytes, info: str) -> str:
     """Return the build identity of a RECORD, "" when it holds no hashes.
 
-    It is a digest of the sorted rows without files outside site-packages, byte code and what the installer
-    adds: equal for one wheel in two environments, different for another build.
+    It is a BLAKE2b digest of the sorted rows without files outside site-packages, byte code and what the
+    installer adds: equal for one wheel in two environments, different for another build.
     """
-    from hashlib import sha256
-
-    # Rows without a hash are byte code that pip made, and RECORD itself. This is the hot loop of a capture.
-    rows = [row for row in record.splitlines() if row[-2:] != b",,"]
+    # Rows without a hash are byte code that pip made, and RECORD itself. This is the hot loop of a capture:
+    # comparing the last byte (a comma is 44) makes no objects.
+    rows = [row for row in record.splitlines() if row and (row[-1] != 44 or row[-2:] != b",,")]
     if b".pyc,sha" in record:
         rows = [row for row in rows if b".pyc,sha" not in row]
     rows.sort()
@@ -199,7 +203,7 @@ def _identity(record: bytes, info: str) -> str:
         at = bisect_left(rows, row)
         if rows[at : at + 1] and rows[at].startswith(row):
             del rows[at]
-    return sha256(b"\n".join(rows)).hexdigest()[:32] if rows else ""
+    return blake2b(b"\n".join(rows), digest_size=16).hexdigest() if rows else ""
 
 
 def _owned(record: bytes) -> "list[str]":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 
 from envcheck.contract.fingerprint import Section
 from envcheck.facts.python import Libc, parse_libc
@@ -91,7 +90,7 @@ def gather(scene: Scene) -> Section:
             board=_board(scene),
         ),
         SystemDevice(
-            hostname=socket.gethostname() if scene.host.live else scene.text("/etc/hostname") or "",
+            hostname=os.uname().nodename if scene.host.live else scene.text("/etc/hostname") or "",
             boot_id=scene.text("/proc/sys/kernel/random/boot_id") or "",
             serial=scene.text(f"{_TREE}serial-number") or "",
             macs=_macs(scene),
