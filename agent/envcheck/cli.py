@@ -83,6 +83,7 @@ def run_cli(command: click.Command, arguments: list[str] | None = None) -> int:
 
     Set ENVCHECK_DEBUG to see the traceback of an internal error.
     """
+    stdout = sys.stdout
     try:
         result = command.main(args=arguments, standalone_mode=False)
         code = result if isinstance(result, int) else EXIT_PASS
@@ -94,10 +95,9 @@ def run_cli(command: click.Command, arguments: list[str] | None = None) -> int:
         tell(error)
         return error.exit_code
     except SystemExit as leave:
-        # click turns a broken pipe into exit code 1, which here says that a device is not ready.
-        if not isinstance(leave.__context__, BrokenPipeError):
-            raise
-        return _unread()
+        # click ends a broken pipe with code 1, which here says that a device is not ready; that it put
+        # another stdout in the place of the broken one is all that tells it from an exit on purpose.
+        return _code(leave) if sys.stdout is stdout else _unread()
     except BrokenPipeError:
         return _unread()
     except OSError as error:
@@ -115,6 +115,10 @@ def tell(error: EnvcheckError) -> None:
     _say(f"error: {printable(error.message)}")
     if error.hint:
         _say(f"  {printable(error.hint)}")
+
+
+def _code(leave: SystemExit) -> int:
+    return leave.code if isinstance(leave.code, int) else EXIT_INTERNAL if leave.code else EXIT_PASS
 
 
 def _interrupted_or_misused(error: BaseException) -> int:
