@@ -1,0 +1,142 @@
+"""Collectors to test: a store of each kind, the application in this process, and a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from litestar.testing import TestClient
+from support.collector import Device, Holder
+
+from envcheck_server.app import create_app
+from envcheck_server.service.services import Services, make_services
+from envcheck_server.settings import Settings
+from envcheck_server.store.interface import Scope, Store
+from envcheck_server.store.sqlite import SqliteStore
+
+
+def sqlite_store(directory: Path) -> Store:
+    store = SqliteStore(directory / "collector.db")
+    store.migrate()
+    return store
+
+
+STORES: dict[str, Callable[[Path], Store]] = {"sqlite": sqlite_store}
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    made = STORES[request.param](tmp_path)
+    yield made
+    made.close()
+
+
+@dataclass
+class Collector:
+    """A collector in this process; `ahead` moves its clock into the future."""
+
+    http: Any
+    services: Services
+    ahead: list[int]
+
+    def token(self, scope: Scope = "enroll", **fields: Any) -> str:
+        return self.services.tokens.create(scope, **fields)[0]
+
+    def holder(self, scope: Scope) -> Holder:
+        return Holder(self.http, self.token(scope))
+
+    def device(self, name: str = "press-07", **fields: Any) -> Device:
+        """A device that is enrolled and accepted; `labels` are the token's."""
+        labels = fields.pop("labels", {})
+        device = Device(self.http, name, **fields)
+        assert device.enrol(self.token(uses=1, labels=labels)).state == "accepted"
+        return device
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(max_object_bytes=64 * 1024, max_report_bytes=32 * 1024)
+
+
+@pytest.fixture
+def collector(store: Store, settings: Settings) -> Iterator[Collector]:
+    made: list[Services] = []
+    ahead = [0]
+
+    def make(given: Settings, over: Store) -> Services:
+        made.append(make_services(given, over, lambda: int(time.time()) + ahead[0]))
+        return made[0]
+
+    with TestClient(create_app(settings, store, make)) as client:
+        yield Collector(client, made[0], ahead)
+
+
+@dataclass
+class Process:
+    """A collector in a process of its own, over one database file."""
+
+    directory: Path
+    flags: list[str] = field(default_factory=list)
+    process: subprocess.Popen[bytes] | None = None
+    url: str = ""
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {**os.environ, "ENVCHECK_SERVER_DATABASE": str(self.directory / "collector.db")}
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "envcheck_server", *arguments]
+        return subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=60)
+
+    def start(self) -> None:
+        ready = self.directory / "ready"
+        ready.unlink(missing_ok=True)
+        command = [
+            sys.executable,
+            "-m",
+            "envcheck_server",
+            "serve",
+            "--port",
+            "0",
+            "--ready-file",
+            str(ready),
+        ]
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen([*command, *self.flags], env=self.environ, stderr=log)
+        deadline = time.monotonic() + 30
+        while not ready.exists():
+            assert self.process.poll() is None, (self.directory / "log").read_text()
+            assert time.monotonic() < deadline, "the collector does not come up"
+            time.sleep(0.02)
+        self.url = ready.read_text().strip()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(timeout=60)
+
+    def token(self, scope: str = "enroll", *options: str) -> str:
+        made = self.run("token", "create", "--scope", scope, *options)
+        assert made.returncode == 0, made.stderr
+        return made.stdout.strip()
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[Process]:
+    made = Process(tmp_path)
+    yield made
+    if made.process is not None and made.process.poll() is None:
+        made.process.kill()
+        made.process.wait()
