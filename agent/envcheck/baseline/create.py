@@ -10,7 +10,7 @@ import msgspec
 
 from envcheck import __version__
 from envcheck.baseline.double import evaluate_in_double
-from envcheck.baseline.ensemble import Ensemble, run_ensemble
+from envcheck.baseline.ensemble import Ensemble, count_sessions, run_ensemble
 from envcheck.baseline.floor import Measured, check_alive, measure_floor
 from envcheck.baseline.material import Material, Prepared, prepare
 from envcheck.baseline.npz import write_npz
@@ -109,6 +109,12 @@ def create_baseline(
     evidence = msgspec.structs.replace(smoke.evidence, bundle="")
     baseline = msgspec.structs.replace(draft, evidence=evidence, readings=smoke.readings)
     return {**members, BASELINE: encode(baseline)}
+
+
+def count_stages(material: Material, options: Options) -> int:
+    """Return how many times `progress` is called with a stage that begins with `session`."""
+    own = 2 if options.quick else 3
+    return count_sessions(float_model=material.float_model is not None) + own
 
 
 def _measure(prepared: Prepared, ensemble: Ensemble, options: Options) -> Measured:

@@ -54,11 +54,6 @@ class Ensemble:
     unrepeatable: set[str] = field(default_factory=set)
 
 
-def count_sessions(prepared: Prepared) -> int:
-    """Return how many sessions `run_ensemble` makes, for who shows progress."""
-    return len(_sessions(prepared, [], [], usable_cpus()))
-
-
 def run_ensemble(
     prepared: Prepared,
     target: Target,
@@ -105,10 +100,19 @@ def _write_job(prepared: Prepared, providers: Sequence[str], workdir: Path, thre
     )
 
 
+def count_sessions(*, float_model: bool) -> int:
+    """Return how many sessions `run_ensemble` makes, for whoever shows how far it is."""
+    return len(LEVELS) * len(_thread_counts(usable_cpus())) + float_model
+
+
+def _thread_counts(threads: int) -> list[int]:
+    return sorted({1, threads})
+
+
 def _sessions(
     prepared: Prepared, providers: Sequence[str], inputs: list[str], threads: int
 ) -> list[SessionSpec]:
-    counts = sorted({1, threads})
+    counts = _thread_counts(threads)
     specs = [
         SessionSpec(
             name=f"{level}-{count}",
