@@ -18,7 +18,7 @@ from envcheck.errors import BadInput
 from envcheck.transport.files import refuse_write, write_whole
 
 FORMATS = ("text", "json", "junit", "sarif", "markdown")
-_PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)%")
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
 _MAX_EXPECTED = 1_000_000
 
 

@@ -9,6 +9,7 @@ import click
 from envcheck.commands.collector import collector_options, open_link
 from envcheck.commands.common import find_policy, notice, read_file
 from envcheck.contract.selector import parse_selector
+from envcheck.errors import BadInput
 from envcheck.output.console import inert
 
 
@@ -44,7 +45,10 @@ def push(
     bundle = read_bundle(data, str(file), notice)
     release = bundle.baseline().release
     if bundle.signer() is None:
-        notice(f"{file} is not signed: no device will run it")
+        raise BadInput(
+            f"{file} is not signed: no device would run it",
+            f"sign it: envcheck baseline sign --key KEY {file}",
+        )
     link = open_link(collector, token, token_file)
     if not has_bundle(link, bundle.sha256):
         send_bundle(link, data)

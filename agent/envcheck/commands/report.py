@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from envcheck.facts.host import Target
 
 _MAX_RELEASES = 16
+# Timings drift, so a day later the model runs again; one that did not end well gets another chance sooner.
+_REMEASURE_S = 24 * 3600
+_RETRY_S = 3600
 
 
 @click.command()
@@ -99,7 +102,7 @@ class _Run:
         """Report, run what is offered and not yet measured, and report that; return the last report."""
         environment = self._capture()
         setup = self._setup(environment.target)
-        known = {} if fresh else self._results.under(environment.digest, setup)
+        known = {} if fresh else self._recent(environment, setup)
         sent, offers = self._send(environment, known)
         self._bundles.keep_only({offer.sha256 for offer in offers})
         self._results.keep_only({offer.sha256 for offer in offers})
@@ -118,6 +121,19 @@ class _Run:
         fingerprint = capture(target)
         name, objects = fingerprint_objects(fingerprint.sections)
         return _Environment(target, fingerprint, name, objects, hardware_id(fingerprint)[:HARDWARE_DIGITS])
+
+    def _recent(self, environment: _Environment, setup: str) -> dict[str, Measured]:
+        """Return what need not be measured again: nothing changed, and it was not long ago."""
+        from envcheck.judge.decide import parse_time
+
+        now = parse_time(environment.fingerprint.captured_at, "captured_at")
+        known = self._results.under(environment.digest, setup)
+        return {
+            bundle: one
+            for bundle, one in known.items()
+            if abs((now - parse_time(one.result.measured_at, "measured_at")).total_seconds())
+            <= (_REMEASURE_S if one.evidence.ending.status == "ok" else _RETRY_S)
+        }
 
     def _setup(self, target: Target) -> str:
         """Name what else a measurement depends on, beside bundle and fingerprint."""

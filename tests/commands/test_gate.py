@@ -1,0 +1,164 @@
+"""`envcheck gate` against a real collector: every exit code, every format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from junitparser import JUnitXml
+from support.fleet import Bundles, Collector, Commands, Device, Said
+
+from envcheck.commands.gate import read_share
+from envcheck.contract.document import decode
+from envcheck.contract.wire import GateAnswer
+from envcheck.errors import BadInput
+
+Gate = Callable[..., Said]
+
+
+@pytest.fixture
+def gate(commands: Commands, collector: Collector, gate_token: str) -> Gate:
+    return lambda *arguments: commands(
+        "gate", *arguments, "--collector", collector.url, "--token", gate_token
+    )
+
+
+@pytest.fixture(scope="session")
+def releases(
+    bundles: Bundles, collector: Collector, push_token: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """gate@ready fits this machine; gate@other claims that training had another numpy."""
+    from envcheck.cli import envcheck, run_cli
+
+    directory = tmp_path_factory.mktemp("releases")
+    for release, options in (("gate@ready", {}), ("gate@other", {"numpy": "1.0.0"})):
+        file = bundles.write(directory / release, release, **options)
+        arguments = ["push", str(file), "--policy", "strict", "--for", "role=gate"]
+        assert run_cli(envcheck, [*arguments, "--collector", collector.url, "--token", push_token]) == 0
+
+
+@pytest.fixture
+def press(device: Callable[[], Device], collector: Collector, releases: None) -> Device:
+    """A device that has run both releases; the cohort `one=<its name>` is it alone."""
+    made = device()
+    token = collector.token("enroll", "--uses", "1", "--label", "role=gate", "--label", f"one={made.name}")
+    assert made.run("enroll", collector.url, "--token", token).code == 0
+    assert made.run("report").code == 0
+    return made
+
+
+def test_ready_devices_pass(gate: Gate, press: Device) -> None:
+    said = gate("gate@ready", "--cohort", f"one={press.name}")
+    assert said.code == 0, said.out
+    lines = said.out.splitlines()
+    assert lines[0].split() == ["ready", "1", "100.0%"]
+    assert lines[-1].startswith("verdict: pass (100.0% ready, 100% wanted)")
+    assert lines[-1].endswith("exit 0")
+
+
+def test_blocked_devices_fail_and_the_reason_is_named(gate: Gate, press: Device) -> None:
+    said = gate("gate@other", "--cohort", f"one={press.name}")
+    assert said.code == 1, said.out
+    assert "numpy" in said.out
+    assert press.name in said.out
+    assert said.out.splitlines()[-1].endswith("exit 1")
+    assert gate("gate@other", "--cohort", f"one={press.name}", "--min-ready", "0%").code == 0
+
+
+def test_the_unknown_is_neither_pass_nor_fail(gate: Gate, press: Device, tmp_path: Path) -> None:
+    expected = tmp_path / "expected.csv"
+    expected.write_text(f"device,site\n{press.name},berlin\npress-never,berlin\n")
+    said = gate("gate@ready", "--cohort", f"one={press.name}", "--expect", expected)
+    assert said.code == 3, said.out
+    assert "press-never" in said.out
+    shares = ("--min-ready", "50%", "--max-unknown", "50%")
+    assert gate("gate@ready", "--cohort", f"one={press.name}", "--expect", expected, *shares).code == 0
+
+
+def test_a_silent_device_is_unknown(gate: Gate, press: Device) -> None:
+    import time
+
+    time.sleep(1.1)
+    assert gate("gate@ready", "--cohort", f"one={press.name}", "--max-age", "0s").code == 3
+
+
+def test_no_device_is_unknown(gate: Gate, releases: None) -> None:
+    said = gate("gate@ready", "--cohort", "one=nobody")
+    assert said.code == 3
+    assert "no device is selected" in said.out
+
+
+def test_every_format_at_once(gate: Gate, press: Device, tmp_path: Path) -> None:
+    files = {form: tmp_path / f"gate.{form}" for form in ("text", "json", "junit", "sarif", "markdown")}
+    wanted = [part for form, file in files.items() for part in ("--format", f"{form}:{file}")]
+    said = gate("gate@other", "--cohort", f"one={press.name}", *wanted)
+    assert said.code == 1
+    assert files["text"].read_text() == said.out
+    answer = decode(files["json"].read_bytes(), GateAnswer, "gate.json")
+    assert (answer.outcome, answer.blocked) == ("fail", 1)
+    assert JUnitXml.fromfile(str(files["junit"])).failures == 2
+    assert json.loads(files["sarif"].read_text())["runs"][0]["results"][0]["level"] == "error"
+    assert "blocked" in files["markdown"].read_text()
+
+
+def test_one_format_takes_the_place_of_the_text(gate: Gate, press: Device, tmp_path: Path) -> None:
+    cohort = ("--cohort", f"one={press.name}")
+    said = gate("gate@ready", *cohort, "--format", "json")
+    assert decode(said.out.encode(), GateAnswer, "stdout").outcome == "pass"
+    file = tmp_path / "gate.xml"
+    said = gate("gate@ready", *cohort, "--format", "junit", "-o", file)
+    assert said.out.splitlines()[-1].startswith("verdict: pass")
+    assert JUnitXml.fromfile(str(file)).tests == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["gate"], "NAME@VERSION"),
+        (["gate@9"], "gate@9"),
+        (["gate@ready", "--cohort", "one=a b"], "character"),
+        (["gate@ready", "--cohort", "one in (a"], "character"),
+        (["gate@ready", "--min-ready", "95"], "--min-ready: '95' is not a percentage"),
+        (["gate@ready", "--max-unknown", "101%"], "--max-unknown"),
+        (["gate@ready", "--max-age", "soon"], "--max-age"),
+        (["gate@ready", "--expect", "/nowhere/list"], "/nowhere/list"),
+        (["gate@ready", "--format", "html"], "html"),
+        (["gate@ready", "--format", "json:"], "json:"),
+        (["gate@ready", "--format", "json", "--format", "junit"], "json and junit"),
+        (["gate@ready", "--format", "json:/nowhere/file"], "/nowhere/file"),
+    ],
+)
+def test_a_wrong_question_is_named(gate: Gate, releases: None, arguments: list[str], named: str) -> None:
+    said = gate(*arguments)
+    assert (said.code, named in said.err, said.out) == (2, True, ""), said
+
+
+def test_a_list_of_devices_with_a_bad_line(gate: Gate, tmp_path: Path) -> None:
+    listed = tmp_path / "list"
+    listed.write_text("# presses\npress-01\nPress 2\n")
+    said = gate("gate@ready", "--expect", listed)
+    assert (said.code, "line 3: 'Press 2'" in said.err) == (2, True)
+    listed.write_text("# nothing\n")
+    assert "names 0 devices" in gate("gate@ready", "--expect", listed).err
+
+
+def test_the_gate_fails_closed(commands: Commands) -> None:
+    said = commands("gate", "gate@ready", "--collector", "http://127.0.0.1:9", "--token", "t")
+    assert (said.code, said.out) == (4, "")
+    assert commands("gate", "gate@ready", "--token", "t").code == 2
+    assert commands("gate", "gate@ready", "--collector", "http://127.0.0.1:9").code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "share"), [("0%", 0.0), ("95%", 0.95), ("99.5%", 0.995), ("97.2%", 0.972), ("100%", 1.0)]
+)
+def test_percentages(text: str, share: float) -> None:
+    assert read_share(text, "--min-ready") == share
+
+
+@pytest.mark.parametrize("text", ["", "%", "95", "0.95", "-1%", "1e2%", "100.1%", "nan%", "٩٥%"])
+def test_what_is_no_percentage(text: str) -> None:
+    with pytest.raises(BadInput, match="--min-ready"):
+        read_share(text, "--min-ready")
