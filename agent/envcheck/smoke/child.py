@@ -189,7 +189,7 @@ class Child:
         entry["peak_memory_mb"] = peak_memory_mb()
         timing = spec["timing"]
         if timing is not None:
-            self.announce(f"timing {spec['name']}")
+            self.announce(f"run {spec['name']}, timed")
             first = slices(arrays[0][1], spec["slices"], spec["sliced"])[0]
             entry["latencies_ms"] = take_latencies(lambda: session.run(names, first), timing)
 

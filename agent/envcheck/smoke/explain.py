@@ -125,6 +125,10 @@ def _unexplained(how: Exit) -> Ending:
     if not how.stage:
         reason = f"the interpreter ended with status {how.status} before it ran anything{told}"
         return _ending(how, "error", None, reason, "check that --python names a working Python 3.8 or later")
+    if out_of_memory(how.stderr):
+        return _ending(
+            how, "memory", None, f"ran out of memory at the stage {how.stage!r}{told}", LESS_MEMORY
+        )
     reason = f"the interpreter ended with status {how.status} at the stage {how.stage!r}{told}"
     return _ending(how, "error", None, reason, "")
 

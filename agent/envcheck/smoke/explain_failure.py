@@ -18,8 +18,10 @@ LESS_MEMORY = (
 )
 
 _NO_MEMORY = re.compile(
-    r"MemoryError|bad_alloc|[Ff]ailed to allocate memory|[Oo]ut of memory|Cannot allocate memory"
+    r"MemoryError|bad_alloc|[Ff]ailed to allocate memory|[Oo]ut of memory|[Cc]annot allocate memory"
+    r"|failed to map segment from shared object"
 )
+_ORT_PREFIX = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _MISSING_LIBRARY = re.compile(r"([\w.+-]+\.so[\w.]*): cannot open shared object file")
 _FAILED_PROVIDER = re.compile(
     r"Failed to load library \S*?(libonnxruntime_providers_\w+\.so) with error: (.*)"
@@ -59,7 +61,7 @@ def _explained(failure: Failure, result: ChildResult) -> Explained:
     for known in _KNOWN:
         if match := re.search(known.pattern, text, re.DOTALL):
             return known.status, _filled(known.reason, match, result), _filled(known.hint, match, result)
-    return "error", text, ""
+    return "error", _ORT_PREFIX.sub("", text), ""
 
 
 def _filled(template: str, match: re.Match[str], result: ChildResult) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from envcheck.smoke.arrays import Array
 
 MAX_BYTES = 1024**3
+# What zipfile raises for bytes that are no zip, or a damaged or encrypted one.
+_NO_ZIP = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError),
+    *(RuntimeError, NotImplementedError, ValueError),
+)
 _AGAIN = "write the file again: numpy.savez(FILE, NAME=array, ...)"
 _PLAIN = "save plain arrays of numbers, booleans or text (array.astype('U') for strings)"
 
@@ -46,7 +52,7 @@ def load_npz(data: bytes, source: str, *, max_bytes: int = MAX_BYTES) -> dict[st
             members = archive.infolist()
             _check_claims(members, len(data), source, max_bytes)
             return {_array_name(info, source): _read_member(archive, info, source) for info in members}
-    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, NotImplementedError, zlib.error):
+    except _NO_ZIP:
         raise BadInput(f"{source} is not an npz file, or it is truncated", _AGAIN) from None
 
 

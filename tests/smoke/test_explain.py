@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import re
+import signal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envcheck.contract.evidence import Runtime
+from envcheck.smoke.explain import Exit, explain
+from envcheck.smoke.explain_failure import explain_fallback
+from envcheck.smoke.explain_text import innermost_call, scrub
+from envcheck.smoke.job import ChildResult, Failure
+
+FAULT = """Fatal Python error: Segmentation fault
+
+Current thread 0x00007f2a10a3b740 (most recent call first):
+  File "<frozen importlib._bootstrap>", line 241 in _call_with_frames_removed
+  File "/opt/app/lib/python3.11/site-packages/onnxruntime/capi/inference.py", line 220 in run
+  File "/tmp/envcheck-smoke-x1/child.py", line 181 in repeat
+"""
+
+
+def seen(**changed: object) -> Exit:
+    values: dict[str, object] = {
+        "status": 0,
+        "timed_out": False,
+        "deadline_s": 60.0,
+        "stage": "run model",
+        **changed,
+    }
+    return Exit(**values)  # type: ignore[arg-type]
+
+
+def failed(
+    text: str, kind: str = "Fail", python: str = "3.11.7", module: str = "", **more: str
+) -> ChildResult:
+    failure = Failure(type=kind, text=text, module=module)
+    return ChildResult(failure=failure, runtime=Runtime(python=python, **more), platform="x86_64-glibc2.36")
+
+
+def test_all_done_is_ok() -> None:
+    ending = explain(seen(stage="done"), ChildResult(done=True))
+    assert (ending.status, ending.stage, ending.reason) == ("ok", "done", "")
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (signal.SIGILL, "an illegal instruction"),
+        (signal.SIGSEGV, "a segmentation fault"),
+        (signal.SIGABRT, "an abort"),
+        (signal.SIGBUS, "a bus error"),
+        (signal.SIGSYS, "a refused system call"),
+        (signal.SIGUSR1, "signal SIGUSR1"),
+    ],
+)
+@pytest.mark.parametrize("through_a_shell", [False, True])
+def test_a_signal_is_a_crash_with_its_stage(
+    number: signal.Signals, words: str, through_a_shell: bool
+) -> None:
+    status = 128 + number if through_a_shell else -number
+    ending = explain(seen(status=status), ChildResult())
+    assert (ending.status, ending.stage, ending.signal) == ("crash", "run", number)
+    assert words in ending.reason
+    assert "'run model'" in ending.reason
+
+
+def test_a_crash_names_the_innermost_python_call_without_its_directory() -> None:
+    ending = explain(seen(status=-11, fault=FAULT), None)
+    assert ending.reason.endswith("in run of capi/inference.py")
+    assert innermost_call('  File "/tmp/x/child.py", line 3 in work\n') == "work of child.py"
+    assert innermost_call("") == ""
+
+
+def test_a_kill_is_memory_only_when_the_kernel_counted_one() -> None:
+    assert explain(seen(status=-9, oom_killed=True), None).status == "memory"
+    unsure, other = (explain(seen(status=-9, oom_killed=known), None) for known in (None, False))
+    assert (unsure.status, other.status) == ("crash", "crash")
+    assert "perhaps out of memory" in unsure.hint
+    assert "out of memory" not in other.hint
+
+
+def test_the_deadline_outranks_the_kill_that_enforces_it() -> None:
+    ending = explain(seen(status=-9, timed_out=True, oom_killed=True), None)
+    assert (ending.status, ending.stage) == ("timeout", "run")
+    assert ending.reason == "still at the stage 'run model' after 60 s, and was stopped"
+    assert explain(seen(status=-signal.SIGXCPU), None).status == "timeout"
+
+
+@pytest.mark.parametrize(
+    "text", ["MemoryError: ", "bad_alloc", "Failed to allocate memory for requested buffer"]
+)
+def test_exceptions_for_want_of_memory_are_memory(text: str) -> None:
+    assert explain(seen(status=3), failed(text, "RuntimeError")).status == "memory"
+    assert explain(seen(status=-6, stderr=f"terminate called: std::{text}"), None).status == "memory"
+
+
+@pytest.mark.parametrize(
+    ("result", "reason", "hint"),
+    [
+        (
+            failed("libcublas.so.12: cannot open shared object file: No such file", "ImportError"),
+            "the library libcublas.so.12 is missing",
+            "install the system package that provides libcublas.so.12",
+        ),
+        (
+            failed("", "ModuleNotFoundError", "3.8.18", module="onnxruntime"),
+            "this interpreter has no onnxruntime",
+            "install it there: python -m pip install 'onnxruntime==1.19.2' (the newest for Python 3.8)",
+        ),
+        (
+            failed("", "ModuleNotFoundError", "3.12.1", module="onnxruntime"),
+            "this interpreter has no onnxruntime",
+            "install it there: python -m pip install onnxruntime",
+        ),
+        (
+            failed("", "ModuleNotFoundError", "3.12.1", module="flatbuffers.builder"),
+            "the Python module flatbuffers.builder is missing",
+            "install what provides flatbuffers there",
+        ),
+        (
+            failed("/lib/libm.so.6: version `GLIBC_2.34' not found (required by /opt/x.so)", "ImportError"),
+            "a library needs GLIBC 2.34, which is newer than this system's",
+            "install an older build of the package, or a newer system image",
+        ),
+        (
+            failed("numpy.core.multiarray failed to import", "ImportError"),
+            "this onnxruntime was built for another major version of numpy",
+            "install a numpy that fits there: python -m pip install 'numpy<2'",
+        ),
+        (
+            failed("Could not find an implementation for Conv(11) node", "NotImplemented"),
+            "this onnxruntime has no kernel for Conv (opset 11) on these types",
+            "install a newer onnxruntime there, or export the model with other types",
+        ),
+    ],
+)
+def test_known_failures_say_what_to_do(result: ChildResult, reason: str, hint: str) -> None:
+    ending = explain(seen(status=3, stage="import"), result)
+    assert (ending.status, ending.stage, ending.reason, ending.hint) == ("error", "import", reason, hint)
+
+
+def test_a_python_that_can_have_no_newer_onnxruntime_is_told_so() -> None:
+    text = "Unsupported model IR version: 11, max supported IR version: 10"
+    ending = explain(seen(status=3), failed(text, python="3.8.18", onnxruntime="1.19.2"))
+    assert ending.hint.startswith("Python 3.8 can have no newer onnxruntime than 1.19.2")
+
+
+def test_an_interpreter_that_never_came_to_run_the_child_shows_its_last_words() -> None:
+    ending = explain(seen(status=2, stage="", stderr="usage: x\nno such option: -I\n"), None)
+    assert (ending.status, ending.stage) == ("error", "start")
+    assert ending.reason.endswith("before it ran anything: no such option: -I")
+
+
+def test_ending_well_without_having_done_the_work_is_an_error() -> None:
+    assert explain(seen(status=0), ChildResult()).status == "error"
+    assert explain(seen(status=0), None).status == "error"
+
+
+@given(st.text(max_size=400))
+def test_scrubbed_text_is_short_on_one_line_and_stable(text: str) -> None:
+    once = scrub(text)
+    assert len(once) <= 300
+    assert "\n" not in once
+    assert scrub(once) == once
+
+
+@given(st.lists(st.text("abcdefg0123._-", min_size=1, max_size=12), min_size=2, max_size=6))
+def test_scrubbed_text_holds_no_directory(parts: list[str]) -> None:
+    path = "/" + "/".join(parts)
+    assert scrub(f"Load model from {path} failed") == f"Load model from {parts[-1]} failed"
+
+
+def test_scrubbed_text_is_the_same_for_two_runs() -> None:
+    lines = [
+        f"\x1b[1;31m2026-01-0{day} 10:00:0{day}.123 [E] /tmp/run-{day}/m.onnx at 0x7ffe{day}234: bad\x1b[m"
+        for day in (1, 2)
+    ]
+    assert scrub(lines[0]) == scrub(lines[1]) == "[E] m.onnx at 0x...: bad"
+
+
+def test_a_fallback_names_the_provider_and_the_missing_library() -> None:
+    log = (
+        "[E:onnxruntime:Default, provider_bridge_ort.cc:2195 TryGetProviderInfo_CUDA] Failed to load library "
+        "/opt/libonnxruntime_providers_cuda.so with error: libcublasLt.so.12: cannot open shared object file"
+    )
+    text = explain_fallback(["CUDAExecutionProvider"], ["CPUExecutionProvider"], log)
+    assert re.fullmatch(
+        r"CUDAExecutionProvider did not register; .*: the library libcublasLt\.so\.12 is missing", text
+    )
+    assert explain_fallback(["CPUExecutionProvider"], ["CPUExecutionProvider"], log) == ""
