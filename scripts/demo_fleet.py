@@ -213,7 +213,7 @@ class Collector:
 
     def token(self, scope: str, *options: str) -> str:
         """Make a token; the operator does this on the collector's machine."""
-        command = ("envcheck-server", "token", "create", "--scope", scope, *options, "--quiet")
+        command = ("envcheck-server", "token", "create", "--scope", scope, *options)
         return captured(*command, env=self.environment)
 
 
@@ -249,10 +249,12 @@ def captured(*command: object, env: dict[str, str] | None = None) -> str:
     done = subprocess.run(
         [BIN / str(command[0]), *(str(word) for word in command[1:])],
         env={**os.environ, **(env or {})},
-        stdout=subprocess.PIPE,
+        capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+    if done.returncode:
+        raise SystemExit(f"the demo stops: {command[0]} {command[1]} failed\n{done.stderr}")
     return done.stdout.strip()
 
 

@@ -16,12 +16,13 @@ find_python() {
     exit 2
 }
 
-# make_environment DIR EXTRAS: a virtual environment with this project installed in place; made anew only when
-# what it is made from changed.
+# make_environment DIR EXTRAS [PACKAGE...]: a virtual environment with this project installed in place; made anew
+# only when what it is made from changed.
 make_environment() {
     local directory=$1 extras=$2 python wanted
+    shift 2
     python=$(find_python)
-    wanted=$("$python" -VV; echo "$PWD $extras"; cat pyproject.toml constraints.txt)
+    wanted=$("$python" -VV; echo "$PWD $extras $*"; cat pyproject.toml constraints.txt)
     if [ -f "$directory/made-from" ] && [ "$(cat "$directory/made-from")" = "$wanted" ]; then
         return
     fi
@@ -29,6 +30,6 @@ make_environment() {
     rm -rf "$directory"
     "$python" -m venv "$directory"
     "$directory/bin/python" -m pip install --quiet --disable-pip-version-check \
-        --constraint constraints.txt --editable ".[$extras]" 2> >(grep -v '^WARNING: Location' >&2)
+        --constraint constraints.txt --editable ".[$extras]" "$@" 2> >(grep -v '^WARNING: Location' >&2)
     printf '%s\n' "$wanted" > "$directory/made-from"
 }
