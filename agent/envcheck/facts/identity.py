@@ -19,13 +19,3 @@ def hardware_id(fingerprint: Fingerprint) -> str:
     if macs := device.get("macs"):
         return digest(canonical_json({"macs": macs}))
     return ""
-
-
-def flat_readings(fingerprint: Fingerprint) -> dict[str, bool | int | float | str]:
-    """Return all readings by `section.name`, as a report carries them."""
-    return {
-        f"{name}.{key}": value
-        for name, section in fingerprint.sections.items()
-        for key, value in section.readings.items()
-        if isinstance(value, bool | int | float | str)
-    }

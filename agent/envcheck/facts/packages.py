@@ -14,7 +14,7 @@ from envcheck.facts.interpreter import Distribution
 from envcheck.facts.section import Facts, Scene, section
 
 _SEPARATORS = re.compile(r"[-_.]+")
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]*@")
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
 _NAME_AND_VERSION = re.compile(r"(?P<name>[^-]+(?:-[^-]+)*?)-(?P<version>\d[^-]*)(?:-py[\d.]+.*)?")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from envcheck.contract.fingerprint import Section
 from envcheck.facts.python import Libc, parse_libc
@@ -25,6 +26,10 @@ _VIRTUAL = (
     ("parallels", "parallels"), ("bochs", "bochs"), ("openstack", "openstack"),
     ("firecracker", "firecracker"),
 )  # fmt: skip
+
+
+# A container's group, not the service that runs containers (`/system.slice/docker.service`).
+_CONTAINER_GROUP = re.compile(r"/(kubepods|docker|libpod|lxc|containerd|garden)(?:[/-]|\.payload|\.slice)")
 
 
 class Release(Facts, frozen=True, kw_only=True):
@@ -119,10 +124,9 @@ def parse_container(marker: str, groups: str) -> str:
     """Name the container kind from systemd's marker or from the control groups, "" when neither tells."""
     if marker:
         return marker
-    for word in ("kubepods", "docker", "libpod", "lxc", "containerd", "garden"):
-        if f"/{word}" in groups:
-            return {"kubepods": "kubernetes", "libpod": "podman"}.get(word, word)
-    return ""
+    match = _CONTAINER_GROUP.search(groups)
+    word = match.group(1) if match else ""
+    return {"kubepods": "kubernetes", "libpod": "podman"}.get(word, word)
 
 
 def _libc(scene: Scene) -> Libc | None:

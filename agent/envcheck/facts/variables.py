@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from envcheck.contract.fingerprint import Section
 from envcheck.facts.packages import strip_credentials
-from envcheck.facts.section import Facts, Scene, section
+from envcheck.facts.section import Facts, Scene, Unavailable, section
 
 _PREFIXES = (
     "ORT_", "OMP_", "OPENBLAS_", "MKL_", "KMP_", "GOTO_", "NVIDIA_", "CUDA_", "CUBLAS_", "CUDNN_", "TORCH_",
@@ -41,6 +41,8 @@ class VariableDevice(Facts, frozen=True, kw_only=True):
 
 def gather(scene: Scene) -> Section:
     """Choose among the variables that the serving process is started with."""
+    if not scene.target.python:
+        raise Unavailable("skipped", "there is no process here that serves a model")
     inherited = scene.target.environ is None
     found = allowed(scene.target.variables(scene.host))
     if inherited:

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.interpreter_answers import told
+from support.tools import need
+
+from envcheck.facts import cuda, nvml
+from envcheck.facts.cuda import parse_driver, parse_l4t, parse_nvml, parse_torch
+from envcheck.facts.host import Host
+from envcheck.facts.loader import parse_ld_cache
+from envcheck.facts.section import Scene
+
+DRIVER = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.129.03  Thu Oct 19 18:56:32 UTC 2023\n"
+OPEN_DRIVER = "NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  540.4.0  Release Build\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "version"), [(DRIVER, "535.129.03"), (OPEN_DRIVER, "540.4.0"), ("hello", "")]
+)
+def test_driver(text: str, version: str) -> None:
+    assert parse_driver(text) == version
+
+
+@pytest.mark.parametrize(
+    ("text", "release"),
+    [
+        ("# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic", "36.4.3"),
+        ("# R32 (release), REVISION: 7.1, GCID: 29818004, BOARD: t210ref", "32.7.1"),
+        ("# R36", ""),
+    ],
+)
+def test_l4t(text: str, release: str) -> None:
+    assert parse_l4t(text) == release
+
+
+def test_absence_is_no_node_and_no_driver(tree: Callable[..., Host], scene: Callable[..., Scene]) -> None:
+    found = cuda.gather(scene(tree({"dev/null": "", "etc/keep": ""}), told()))
+    assert (found.status, found.reason) == ("absent", "there is no NVIDIA device node")
+
+
+def test_a_driver_without_a_node_is_unreadable(
+    tree: Callable[..., Host], scene: Callable[..., Scene]
+) -> None:
+    found = cuda.gather(scene(tree({"dev/null": "", "proc/driver/nvidia/version": DRIVER}), told()))
+    assert found.status == "unreadable"
+    assert found.shared["driver"] == "535.129.03"
+
+
+def test_a_node_that_may_not_be_opened_is_unreadable(
+    open_folder: Path,
+    unprivileged: Callable[[], AbstractContextManager[None]],
+    scene: Callable[..., Scene],
+) -> None:
+    node = open_folder / "root/dev/nvidia0"
+    node.parent.mkdir(parents=True)
+    node.touch()
+    node.chmod(0)
+    with unprivileged():
+        found = cuda.gather(scene(Host(root=open_folder / "root"), told()))
+    assert found.status == "unreadable"
+    assert "may not open" in found.reason
+
+
+def test_what_torch_was_built_for_is_read_and_not_imported() -> None:
+    source = "from typing import Optional\n__version__ = '2.8.0+cu126'\ncuda: Optional[str] = '12.6'\n"
+    torch = parse_torch(told(files={"torch/version.py": source}))
+    assert torch is not None
+    assert (torch.version, torch.cuda) == ("2.8.0+cu126", "12.6")
+    cpu = parse_torch(told(files={"torch/version.py": "__version__ = '2.8.0'\ncuda: Optional[str] = None\n"}))
+    assert cpu is not None
+    assert cpu.cuda == ""
+    assert parse_torch(told()) is None
+
+
+def ld_cache(names: list[bytes]) -> bytes:
+    """Write a cache as ldconfig does: header, entries, strings (offsets from the header's beginning)."""
+    head = 48 + 24 * len(names)
+    strings, entries = b"", b""
+    for name in names:
+        entries += struct.pack("=iIIIQ", 0x303, head + len(strings), head + len(strings), 0, 0)
+        strings += name + b"\0"
+    magic = b"glibc-ld.so.cache1.1"
+    return magic + struct.pack("=II", len(names), len(strings)) + b"\0" * 20 + entries + strings
+
+
+def test_libraries_that_the_loader_finds() -> None:
+    data = ld_cache([b"libcudart.so.12", b"libc.so.6", b"libcudnn.so.9", b"libcudnn.so.9", b"libcuda.so.1"])
+    assert parse_ld_cache(data) == ["libcuda.so.1", "libcudart.so.12", "libcudnn.so.9"]
+    assert parse_ld_cache(b"ld.so-1.7.0\0" + b"\0" * 4 + data) == parse_ld_cache(data)
+
+
+def test_this_machines_own_cache_is_read() -> None:
+    assert parse_ld_cache(Path("/etc/ld.so.cache").read_bytes()) == sorted(
+        set(parse_ld_cache(Path("/etc/ld.so.cache").read_bytes()))
+    )
+
+
+@given(st.binary(max_size=400), st.integers(0, 200))
+def test_any_bytes_and_any_truncation_are_read(data: bytes, cut: int) -> None:
+    whole = ld_cache([b"libcudart.so.12", b"libcudnn.so.9"])
+    parse_ld_cache(data)
+    parse_ld_cache(b"glibc-ld.so.cache1.1" + data + b"libcuda.so.1")
+    parse_ld_cache(whole[:cut])
+    parse_nvml(data)
+    text = data.decode("latin-1")
+    parse_driver(text)
+    parse_l4t(text)
+
+
+NVML = r"""
+#include <string.h>
+typedef unsigned int u; typedef unsigned long long ull;
+#ifndef INIT
+#define INIT 0
+#endif
+int nvmlInit_v2(void) { return INIT; }
+int nvmlSystemGetDriverVersion(char *b, u n) { strncpy(b, "550.54.15", n); return 0; }
+int nvmlSystemGetCudaDriverVersion_v2(int *v) { *v = 12040; return 0; }
+int nvmlDeviceGetCount_v2(u *n) { *n = 1; return 0; }
+int nvmlDeviceGetHandleByIndex_v2(u i, void **h) { *h = (void *)0x1234567890; return 0; }
+static int ours(void *h) { return h == (void *)0x1234567890 ? 0 : 2; }
+int nvmlDeviceGetName(void *h, char *b, u n) { strncpy(b, "NVIDIA L4", n); return ours(h); }
+int nvmlDeviceGetUUID(void *h, char *b, u n) { strncpy(b, "GPU-1", n); return ours(h); }
+int nvmlDeviceGetMemoryInfo(void *h, ull *m) { m[0] = 24ull << 30; m[1] = m[2] = 12ull << 30; return 0; }
+int nvmlDeviceGetCudaComputeCapability(void *h, int *a, int *b) { *a = 8; *b = 9; return ours(h); }
+int nvmlDeviceGetEccMode(void *h, u *c, u *p) { *c = 1; *p = 1; return ours(h); }
+int nvmlDeviceGetMigMode(void *h, u *c, u *p) { return 3; }
+int nvmlDeviceGetPowerManagementLimit(void *h, u *l) { *l = 72000; return ours(h); }
+"""
+
+
+def build_nvml(folder: Path, *flags: str) -> Path:
+    """Build a library with NVML's own signatures; some of them missing, as on Jetsons."""
+    (folder / "nvml.c").write_text(NVML)
+    library = folder / "libnvidia-ml.so.1"
+    command = [need("gcc"), "-shared", "-fPIC", *flags, "-o", str(library), str(folder / "nvml.c")]
+    subprocess.run(command, check=True)
+    return library
+
+
+def ask(*libraries: str) -> cuda.Nvml:
+    command = [sys.executable, "-I", "-S", str(Path(str(nvml.__file__))), *libraries]
+    return parse_nvml(subprocess.run(command, capture_output=True, check=True).stdout)
+
+
+def test_the_library_is_asked_by_its_own_signatures(tmp_path: Path) -> None:
+    told_by = ask(str(build_nvml(tmp_path)))
+    assert (told_by.driver, told_by.cuda, told_by.count) == ("550.54.15", "12.4", 1)
+    gpu = told_by.gpus[0]
+    assert (gpu.name, gpu.uuid, gpu.capability, gpu.memory_mib) == ("NVIDIA L4", "GPU-1", "8.9", 24576)
+    assert (gpu.ecc, gpu.power_limit_w) == (True, 72)
+    # Unsupported and missing functions leave out one fact each.
+    assert (gpu.mig, gpu.serial, gpu.persistence, gpu.celsius) == (None, None, None, None)
+
+
+def test_a_library_that_refuses_says_why(tmp_path: Path) -> None:
+    assert ask(str(build_nvml(tmp_path, "-DINIT=4"))).error == "no permission"
+
+
+def test_without_a_library_there_is_no_answer_but_a_reason() -> None:
+    assert ask("/no/such/libnvidia-ml.so.1").error == "no library"
+    assert parse_nvml(json.dumps({"gpus": 3}).encode()).error

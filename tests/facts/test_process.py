@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from envcheck.facts.process import run_bounded
+
+ENVIRON = {"PATH": os.environ["PATH"]}
+
+
+def test_output_and_exit_code() -> None:
+    ended = run_bounded(["sh", "-c", "echo out; echo err >&2; exit 3"], environ=ENVIRON, deadline_s=10)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (3, b"out\n", b"err\n")
+    assert not ended.timed_out
+
+
+def test_a_signal_is_told() -> None:
+    assert run_bounded(["sh", "-c", "kill -ILL $$"], environ=ENVIRON, deadline_s=10).returncode == -4
+
+
+def test_what_hangs_is_killed_with_all_its_children(tmp_path: Path) -> None:
+    note = tmp_path / "child"
+    begun = time.monotonic()
+    command = f"sleep 100 & echo $! > {note}; echo begun; sleep 100"
+    ended = run_bounded(["sh", "-c", command], environ=ENVIRON, deadline_s=0.5)
+    assert ended.timed_out
+    assert ended.returncode is None
+    assert ended.stdout == b"begun\n"
+    assert time.monotonic() - begun < 5
+    assert _is_gone(int(note.read_text()))
+
+
+def test_a_grandchild_that_holds_the_pipe_does_not_hold_us() -> None:
+    begun = time.monotonic()
+    ended = run_bounded(["sh", "-c", "setsid sleep 5 & echo out"], environ=ENVIRON, deadline_s=0.5)
+    assert ended.stdout == b"out\n"
+    assert time.monotonic() - begun < 4
+
+
+def test_a_flood_is_cut_off() -> None:
+    ended = run_bounded(["sh", "-c", "yes"], environ=ENVIRON, deadline_s=10, limit=100_000)
+    assert ended.flooded
+    assert not ended.timed_out
+    assert len(ended.stdout) < 1_000_000
+
+
+def test_what_can_not_be_started_says_why() -> None:
+    ended = run_bounded(["/no/such/program"], environ=ENVIRON, deadline_s=1)
+    assert ended.returncode is None
+    assert ended.problem == "No such file or directory"
+
+
+def _is_gone(pid: int) -> bool:
+    """Killed: no such process, or a zombie that nobody has waited for yet."""
+    for _ in range(50):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return True
+        if state in "ZX":
+            return True
+        time.sleep(0.02)
+    return False
