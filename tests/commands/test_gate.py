@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from junitparser import JUnitXml
-from support.fleet import Bundles, Collector, Commands, Device, Said
+from support.fleet import Bundles, Collector, Commands, Said
 
+from envcheck.cli import envcheck, run_cli
 from envcheck.commands.gate import read_share
 from envcheck.contract.document import decode
 from envcheck.contract.wire import GateAnswer
@@ -30,8 +31,6 @@ def releases(
     bundles: Bundles, collector: Collector, push_token: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """gate@ready fits this machine; gate@other claims that training had another numpy."""
-    from envcheck.cli import envcheck, run_cli
-
     directory = tmp_path_factory.mktemp("releases")
     for release, options in (("gate@ready", {}), ("gate@other", {"numpy": "1.0.0"})):
         file = bundles.write(directory / release, release, **options)
@@ -39,18 +38,24 @@ def releases(
         assert run_cli(envcheck, [*arguments, "--collector", collector.url, "--token", push_token]) == 0
 
 
-@pytest.fixture
-def press(device: Callable[[], Device], collector: Collector, releases: None) -> Device:
-    """A device that has run both releases; the cohort `one=<its name>` is it alone."""
-    made = device()
-    token = collector.token("enroll", "--uses", "1", "--label", "role=gate", "--label", f"one={made.name}")
-    assert made.run("enroll", collector.url, "--token", token).code == 0
-    assert made.run("report").code == 0
-    return made
+@pytest.fixture(scope="session")
+def press(
+    bundles: Bundles, collector: Collector, releases: None, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The id of a device that has run both releases; the cohort `one=<its id>` is it alone."""
+    directory, name = tmp_path_factory.mktemp("press"), "press-gate"
+    config = directory / "config.yaml"
+    config.write_text(
+        f"device: {name}\nstate_dir: state\nsmoke_quick: true\nrelease_keys: ['{bundles.public_key}']\n"
+    )
+    token = collector.token("enroll", "--uses", "1", "--label", "role=gate", "--label", f"one={name}")
+    for command in (["enroll", collector.url, "--token", token], ["report"]):
+        assert run_cli(envcheck, [*command, "--config", str(config)]) == 0
+    return name
 
 
-def test_ready_devices_pass(gate: Gate, press: Device) -> None:
-    said = gate("gate@ready", "--cohort", f"one={press.name}")
+def test_ready_devices_pass(gate: Gate, press: str) -> None:
+    said = gate("gate@ready", "--cohort", f"one={press}")
     assert said.code == 0, said.out
     lines = said.out.splitlines()
     assert lines[0].split() == ["ready", "1", "100.0%"]
@@ -58,30 +63,30 @@ def test_ready_devices_pass(gate: Gate, press: Device) -> None:
     assert lines[-1].endswith("exit 0")
 
 
-def test_blocked_devices_fail_and_the_reason_is_named(gate: Gate, press: Device) -> None:
-    said = gate("gate@other", "--cohort", f"one={press.name}")
+def test_blocked_devices_fail_and_the_reason_is_named(gate: Gate, press: str) -> None:
+    said = gate("gate@other", "--cohort", f"one={press}")
     assert said.code == 1, said.out
     assert "numpy" in said.out
-    assert press.name in said.out
+    assert press in said.out
     assert said.out.splitlines()[-1].endswith("exit 1")
-    assert gate("gate@other", "--cohort", f"one={press.name}", "--min-ready", "0%").code == 0
+    assert gate("gate@other", "--cohort", f"one={press}", "--min-ready", "0%").code == 0
 
 
-def test_the_unknown_is_neither_pass_nor_fail(gate: Gate, press: Device, tmp_path: Path) -> None:
+def test_the_unknown_is_neither_pass_nor_fail(gate: Gate, press: str, tmp_path: Path) -> None:
     expected = tmp_path / "expected.csv"
-    expected.write_text(f"device,site\n{press.name},berlin\npress-never,berlin\n")
-    said = gate("gate@ready", "--cohort", f"one={press.name}", "--expect", expected)
+    expected.write_text(f"device,site\n{press},berlin\npress-never,berlin\n")
+    said = gate("gate@ready", "--cohort", f"one={press}", "--expect", expected)
     assert said.code == 3, said.out
     assert "press-never" in said.out
     shares = ("--min-ready", "50%", "--max-unknown", "50%")
-    assert gate("gate@ready", "--cohort", f"one={press.name}", "--expect", expected, *shares).code == 0
+    assert gate("gate@ready", "--cohort", f"one={press}", "--expect", expected, *shares).code == 0
 
 
-def test_a_silent_device_is_unknown(gate: Gate, press: Device) -> None:
+def test_a_silent_device_is_unknown(gate: Gate, press: str) -> None:
     import time
 
     time.sleep(1.1)
-    assert gate("gate@ready", "--cohort", f"one={press.name}", "--max-age", "0s").code == 3
+    assert gate("gate@ready", "--cohort", f"one={press}", "--max-age", "0s").code == 3
 
 
 def test_no_device_is_unknown(gate: Gate, releases: None) -> None:
@@ -90,10 +95,10 @@ def test_no_device_is_unknown(gate: Gate, releases: None) -> None:
     assert "no device is selected" in said.out
 
 
-def test_every_format_at_once(gate: Gate, press: Device, tmp_path: Path) -> None:
+def test_every_format_at_once(gate: Gate, press: str, tmp_path: Path) -> None:
     files = {form: tmp_path / f"gate.{form}" for form in ("text", "json", "junit", "sarif", "markdown")}
     wanted = [part for form, file in files.items() for part in ("--format", f"{form}:{file}")]
-    said = gate("gate@other", "--cohort", f"one={press.name}", *wanted)
+    said = gate("gate@other", "--cohort", f"one={press}", *wanted)
     assert said.code == 1
     assert files["text"].read_text() == said.out
     answer = decode(files["json"].read_bytes(), GateAnswer, "gate.json")
@@ -103,8 +108,8 @@ def test_every_format_at_once(gate: Gate, press: Device, tmp_path: Path) -> None
     assert "blocked" in files["markdown"].read_text()
 
 
-def test_one_format_takes_the_place_of_the_text(gate: Gate, press: Device, tmp_path: Path) -> None:
-    cohort = ("--cohort", f"one={press.name}")
+def test_one_format_takes_the_place_of_the_text(gate: Gate, press: str, tmp_path: Path) -> None:
+    cohort = ("--cohort", f"one={press}")
     said = gate("gate@ready", *cohort, "--format", "json")
     assert decode(said.out.encode(), GateAnswer, "stdout").outcome == "pass"
     file = tmp_path / "gate.xml"

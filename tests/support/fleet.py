@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import signal
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from envcheck.contract.fingerprint import Fingerprint, make_fingerprint
 from envcheck.contract.keys import generate_private_key, load_private_key, public_key_of
 from envcheck.facts.gather import capture
 from envcheck.facts.host import resolve_target
+from envcheck_server.cli import envcheck_server
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "digits"
 PROGRAMS = Path(sys.executable).parent
@@ -72,11 +75,11 @@ class Collector:
 
     def operate(self, *arguments: str) -> str:
         """Run a command of the operator and return what it printed."""
-        done = subprocess.run(
-            [PROGRAMS / "envcheck-server", *arguments, "--database", self.database],
-            capture_output=True, text=True, check=True, timeout=60,
-        )  # fmt: skip
-        return done.stdout.strip()
+        written = io.StringIO()
+        with contextlib.redirect_stdout(written):
+            code = run_cli(envcheck_server, [*arguments, "--database", str(self.database)])
+        assert code == 0, f"envcheck-server {' '.join(arguments)} ended with {code}"
+        return written.getvalue().strip()
 
 
 @dataclass(frozen=True)

@@ -180,9 +180,7 @@ def _render(answer: GateAnswer, form: str, *, to_file: bool) -> str | bytes:
 
 def _text(answer: GateAnswer, *, to_file: bool) -> str:
     from envcheck.output.console import console
-    from envcheck.output.gate import print_gate
+    from envcheck.output.gate import gate_text
 
-    screen = console()
-    with screen.capture() as captured:
-        print_gate(answer, EXIT_BY_OUTCOME[answer.outcome], screen)
-    return click.unstyle(captured.get()) if to_file else captured.get()
+    text = gate_text(answer, EXIT_BY_OUTCOME[answer.outcome], console())
+    return click.unstyle(text) if to_file else text

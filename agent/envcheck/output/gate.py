@@ -17,16 +17,18 @@ _NAMED = 3
 _VERDICT_WIDTH = 72
 
 
-def print_gate(answer: GateAnswer, exit_code: int, console: Console) -> None:
-    """Write the answer to a console."""
-    console.print(_table(answer))
-    notes = _notes(answer)
-    if notes.row_count:
+def gate_text(answer: GateAnswer, exit_code: int, console: Console) -> str:
+    """Return the answer as it reads on a console of this width and these colours."""
+    with console.capture() as captured:
+        console.print(_table(answer))
+        notes = _notes(answer)
+        if notes.row_count:
+            console.print()
+            console.print(notes)
         console.print()
-        console.print(notes)
-    console.print()
-    verdict = f"verdict: {answer.outcome} ({explain(answer)})"
-    console.print(words(f"{verdict:<{_VERDICT_WIDTH}} exit {exit_code}"), soft_wrap=True)
+        verdict = f"verdict: {answer.outcome} ({explain(answer)})"
+        console.print(words(f"{verdict:<{_VERDICT_WIDTH}} exit {exit_code}"), soft_wrap=True)
+    return "".join(f"{line.rstrip()}\n" for line in captured.get().split("\n")[:-1])
 
 
 def explain(answer: GateAnswer) -> str:
@@ -106,8 +108,8 @@ def _notes(answer: GateAnswer) -> Table:
     for number, line in enumerate(answer.common):
         notes.add_row("in common" if number == 0 else "", words(line))
     wrong = [group for group in answer.groups if group.outcome != "pass"]
-    for kind, attribute in (("cause", "cause"), ("mend", "hint")):
-        for line in dict.fromkeys(getattr(group, attribute) for group in wrong):
-            if line:
-                notes.add_row(kind, words(line))
+    told = [(kind, line) for group in wrong for kind, line in (("cause", group.cause), ("mend", group.hint))]
+    for kind, line in dict.fromkeys(told):
+        if line:
+            notes.add_row(kind, words(line))
     return notes

@@ -32,8 +32,8 @@ def junit(answer: GateAnswer) -> bytes:
     whole = JUnitXml("envcheck")
     whole.add_testsuite(suite)
     whole.update_statistics()  # type: ignore[no-untyped-call]
-    text: bytes = whole.tostring()  # type: ignore[no-untyped-call]
-    return text
+    data: bytes = whole.tostring()  # type: ignore[no-untyped-call]
+    return b"<?xml version='1.0' encoding='utf-8'?>\n" + data + b"\n"
 
 
 def _case(name: str, problem: FinalResult | None) -> TestCase:

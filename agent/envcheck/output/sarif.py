@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 from envcheck import __version__
-from envcheck.contract.canonical import digest
+from envcheck.contract.canonical import canonical_json, digest
 from envcheck.contract.wire import GateAnswer, GateGroup
 from envcheck.output.console import inert
 from envcheck.output.gate import WORDS, named, title
@@ -45,20 +46,32 @@ def _rules(groups: list[GateGroup]) -> list[dict[str, Any]]:
     return [{"id": name, "shortDescription": {"text": name}} for name in dict.fromkeys(map(_rule, groups))]
 
 
+def _plain(text: str) -> str:
+    """Return text as a message that holds no link and no placeholder (SARIF 2.1.0, 3.11.5 and 3.11.6)."""
+    return inert(text).translate(_MEANINGLESS)
+
+
+_MEANINGLESS = str.maketrans({"\\": "\\\\", "[": "\\[", "]": "\\]", "{": "{{", "}": "}}"})
+
+
 def _result(group: GateGroup, answer: GateAnswer) -> dict[str, Any]:
     said = (f"{group.reason}: {group.count} of {answer.total} devices", group.cause, group.hint)
     return {
         "ruleId": _rule(group),
         "level": _LEVELS[group.outcome],
-        "message": {"text": "\n".join(inert(line) for line in said if line)},
+        "message": {"text": "\n".join(_plain(line) for line in said if line)},
         "locations": [
             {
-                "physicalLocation": {"artifactLocation": {"uri": f"{inert(answer.release)}.envcheck"}},
+                "physicalLocation": {
+                    "artifactLocation": {"uri": quote(f"{inert(answer.release)}.envcheck", safe="@+")}
+                },
                 "logicalLocations": [{"fullyQualifiedName": _rule(group), "kind": "member"}],
             }
         ],
         "partialFingerprints": {
-            "envcheckGroup/v1": digest(f"{answer.release}\n{group.path}\n{group.reason}".encode())
+            "envcheckGroup/v1": digest(
+                canonical_json([*map(inert, (answer.release, group.path, group.reason))])
+            )
         },
         "properties": {"count": group.count, "devices": named(group, _LISTED)},
     }
