@@ -43,9 +43,11 @@ def verdict_text(verdict: Verdict, title: str, measured: Measured | None, exit_c
     from rich.text import Text
 
     grid = columns()
-    for finding in verdict.findings:
-        if finding.severity != "info":
-            _add_finding(grid, finding)
+    told = [finding for finding in verdict.findings if finding.severity != "info"]
+    for finding, following in zip(told, [*told[1:], None], strict=True):
+        _add_finding(grid, finding)
+        if following is None or _reasons(following) != _reasons(finding):
+            _add_reasons(grid, finding)
     for finding in verdict.waived:
         grid.add_row("  waived", words(subject(finding.path)), words(finding.message, "dim"))
     if measured is not None:
@@ -76,8 +78,18 @@ def _add_finding(grid: Table, finding: Finding) -> None:
     if finding.impact:
         message = f"{message} ({finding.impact})"
     grid.add_row(Text.assemble("  ", state(word)), words(subject(finding.path)), words(message))
-    for label, text in (("cause", finding.cause), ("mend", finding.hint)):
-        if text and (finding.severity == "block" or label == "cause"):
+
+
+def _reasons(finding: Finding) -> tuple[str, str]:
+    """Return why a finding is so and how to mend it: several findings in a row may share both."""
+    return finding.cause, finding.hint if finding.severity == "block" else ""
+
+
+def _add_reasons(grid: Table, finding: Finding) -> None:
+    from rich.text import Text
+
+    for label, text in zip(("cause", "mend"), _reasons(finding), strict=True):
+        if text:
             grid.add_row("", Text(label, style="dim"), words(text))
 
 
@@ -134,8 +146,14 @@ def latency_line(readings: SmokeReadings) -> str:
     latency = readings.latency
     if latency is None:
         return "not measured"
-    p90 = f", p90 {latency.p90_ms:.3g} ms" if latency.p90_ms is not None else ""
-    return f"p50 {latency.p50_ms:.3g} ms{p90} over {latency.runs} runs"
+    p90 = f", p90 {milliseconds(latency.p90_ms)}" if latency.p90_ms is not None else ""
+    runs = "1 run" if latency.runs == 1 else f"{latency.runs} runs"
+    return f"p50 {milliseconds(latency.p50_ms)}{p90} over {runs}"
+
+
+def milliseconds(value: float) -> str:
+    """Write a time with three digits, in seconds from one second on."""
+    return f"{value:.3g} ms" if value < 1000 else f"{value / 1000:.3g} s"
 
 
 def _info_line(info: list[Finding]) -> tuple[str, Text]:
