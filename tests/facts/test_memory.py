@@ -35,11 +35,11 @@ def test_without_a_size_the_section_is_absent(tree: Callable[..., Host], scene: 
 
 
 def test_a_file_that_may_not_be_read_is_no_absence(
-    open_folder: object, unprivileged: Callable, scene: Callable[..., Scene]
+    open_folder: Path,
+    unprivileged: Callable[[], AbstractContextManager[None]],
+    scene: Callable[..., Scene],
 ) -> None:
-    from pathlib import Path
-
-    root = Path(str(open_folder)) / "root"
+    root = open_folder / "root"
     (root / "proc").mkdir(parents=True)
     (root / "proc/meminfo").write_text("MemTotal: 1024 kB\n")
     (root / "proc/meminfo").chmod(0)

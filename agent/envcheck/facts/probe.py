@@ -25,16 +25,8 @@ _HEADER_LIMIT = 64 * 1024
 _HEADER_BLOCK = 2048
 _RECORD_LIMIT = 32 * 1024 * 1024
 _LISTING_LIMIT = 20000
-_FLAGS = (
-    "debug",
-    "optimize",
-    "no_user_site",
-    "no_site",
-    "ignore_environment",
-    "isolated",
-    "utf8_mode",
-    "safe_path",
-)
+# Not `utf8_mode`: it follows the locale of whoever calls, and changes no number.
+_FLAGS = ("debug", "optimize", "no_user_site", "no_site", "ignore_environment", "isolated", "safe_path")
 
 # Files and folders that are there and may not be read: `main` runs once, so one list serves.
 _unreadable = []  # type: list[str]
