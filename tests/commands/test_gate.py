@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 from junitparser import JUnitXml
-from support.fleet import Bundles, Collector, Commands, Said
+from support.fleet import Bundles, Collector, Commands, GateFleet, Said
 
-from envcheck.cli import envcheck, run_cli
 from envcheck.commands.gate import read_share
 from envcheck.contract.document import decode
 from envcheck.contract.wire import GateAnswer
@@ -27,31 +26,13 @@ def gate(commands: Commands, collector: Collector, gate_token: str) -> Gate:
 
 
 @pytest.fixture(scope="session")
-def releases(
-    bundles: Bundles, collector: Collector, push_token: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """gate@ready fits this machine; gate@other claims that training had another numpy."""
-    directory = tmp_path_factory.mktemp("releases")
-    for release, options in (("gate@ready", {}), ("gate@other", {"numpy": "1.0.0"})):
-        file = bundles.write(directory / release, release, **options)
-        arguments = ["push", str(file), "--policy", "strict", "--for", "role=gate"]
-        assert run_cli(envcheck, [*arguments, "--collector", collector.url, "--token", push_token]) == 0
+def fleet(collector: Collector, bundles: Bundles, tmp_path_factory: pytest.TempPathFactory) -> GateFleet:
+    return GateFleet.stage(collector, bundles, tmp_path_factory.mktemp("fleet"))
 
 
-@pytest.fixture(scope="session")
-def press(
-    bundles: Bundles, collector: Collector, releases: None, tmp_path_factory: pytest.TempPathFactory
-) -> str:
-    """The id of a device that has run both releases; the cohort `one=<its id>` is it alone."""
-    directory, name = tmp_path_factory.mktemp("press"), "press-gate"
-    config = directory / "config.yaml"
-    config.write_text(
-        f"device: {name}\nstate_dir: state\nsmoke_quick: true\nrelease_keys: ['{bundles.public_key}']\n"
-    )
-    token = collector.token("enroll", "--uses", "1", "--label", "role=gate", "--label", f"one={name}")
-    for command in (["enroll", collector.url, "--token", token], ["report"]):
-        assert run_cli(envcheck, [*command, "--config", str(config)]) == 0
-    return name
+@pytest.fixture
+def press(fleet: GateFleet) -> str:
+    return fleet.device
 
 
 def test_ready_devices_pass(gate: Gate, press: str) -> None:
@@ -89,7 +70,7 @@ def test_a_silent_device_is_unknown(gate: Gate, press: str) -> None:
     assert gate("gate@ready", "--cohort", f"one={press}", "--max-age", "0s").code == 3
 
 
-def test_no_device_is_unknown(gate: Gate, releases: None) -> None:
+def test_no_device_is_unknown(gate: Gate, fleet: GateFleet) -> None:
     said = gate("gate@ready", "--cohort", "one=nobody")
     assert said.code == 3
     assert "no device is selected" in said.out
@@ -135,7 +116,7 @@ def test_one_format_takes_the_place_of_the_text(gate: Gate, press: str, tmp_path
         (["gate@ready", "--format", "json:/nowhere/file"], "/nowhere/file"),
     ],
 )
-def test_a_wrong_question_is_named(gate: Gate, releases: None, arguments: list[str], named: str) -> None:
+def test_a_wrong_question_is_named(gate: Gate, fleet: GateFleet, arguments: list[str], named: str) -> None:
     said = gate(*arguments)
     assert (said.code, named in said.err, said.out) == (2, True, ""), said
 

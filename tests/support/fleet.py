@@ -172,3 +172,37 @@ def _with_numpy(training: Fingerprint, version: str) -> Fingerprint:
     shared = {**packages.shared, "numpy": {**packages.shared["numpy"], "version": version}}
     sections = {**training.sections, "packages": msgspec.structs.replace(packages, shared=shared)}
     return make_fingerprint(sections, training.captured_at, training.agent)
+
+
+@dataclass(frozen=True)
+class GateFleet:
+    """One device that ran two releases: gate@ready fits it, gate@other says that training had another numpy.
+
+    The cohort `one=<device>` is it alone; `token` may ask the gate.
+    """
+
+    collector: Collector
+    device: str
+    token: str
+
+    @classmethod
+    def stage(cls, collector: Collector, bundles: Bundles, directory: Path) -> GateFleet:
+        """Push the releases, enrol the device, let it report."""
+        push_token = collector.token("baseline:write")
+        for release, options in (("gate@ready", {}), ("gate@other", {"numpy": "1.0.0"})):
+            file = bundles.write(directory / release, release, **options)
+            must("push", file, "--policy", "strict", "--for", "role=gate", "--collector", collector.url,
+                 "--token", push_token)  # fmt: skip
+        device, config = "press-gate", directory / "config.yaml"
+        keys = _yaml([bundles.public_key])
+        config.write_text(f"device: {device}\nstate_dir: state\nsmoke_quick: true\nrelease_keys: {keys}\n")
+        token = collector.token("enroll", "--uses", "1", "--label", "role=gate", "--label", f"one={device}")
+        must("enroll", collector.url, "--token", token, "--config", config)
+        must("report", "--config", config)
+        return cls(collector, device, collector.token("gate:read"))
+
+
+def must(*arguments: object) -> None:
+    """Run `envcheck` in this process; it must succeed."""
+    code = run_cli(envcheck, [str(each) for each in arguments])
+    assert code == 0, f"envcheck {arguments[0]} ended with {code}"
