@@ -125,10 +125,11 @@ def _interrupted_or_misused(error: BaseException) -> int:
     if not isinstance(error, click.ClickException):
         _say("interrupted")
         return EXIT_INTERRUPTED
-    said = io.StringIO()
-    error.show(file=said)
-    for line in said.getvalue().splitlines():
-        _say(printable(line))
+    shown = io.StringIO()
+    error.show(file=shown)
+    # The usage is our own; what follows quotes the arguments.
+    usage, mark, message = shown.getvalue().rstrip().partition("Error: ")
+    _say(usage + mark + printable(message))
     return EXIT_USAGE
 
 
