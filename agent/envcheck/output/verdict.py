@@ -44,7 +44,7 @@ def verdict_text(verdict: Verdict, title: str, measured: Measured | None, exit_c
 
     grid = columns()
     told = [finding for finding in verdict.findings if finding.severity != "info"]
-    for finding, following in zip(told, [*told[1:], None], strict=True):
+    for finding, following in zip(told, [*told[1:], None], strict=False):
         _add_finding(grid, finding)
         if following is None or _reasons(following) != _reasons(finding):
             _add_reasons(grid, finding)
