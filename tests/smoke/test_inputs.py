@@ -15,7 +15,9 @@ from support.tiny_models import npz
 
 from envcheck.contract.baseline import TensorSpec
 from envcheck.errors import BadInput
-from envcheck.smoke.inputs import check_inputs, load_npz
+from envcheck.smoke.arrays import type_name
+from envcheck.smoke.inputs import check_inputs
+from envcheck.smoke.npz import load_npz, read_headers
 
 PLAIN = st.sampled_from([np.float16, np.float32, np.float64, np.int8, np.uint8, np.int64, np.bool_, "U5"])
 ARRAYS = PLAIN.flatmap(
@@ -49,6 +51,15 @@ def test_what_was_saved_is_loaded(arrays: dict[str, NDArray[Any]]) -> None:
     for name, array in arrays.items():
         assert loaded[name].dtype == array.dtype
         assert np.array_equal(loaded[name], array, equal_nan=array.dtype.kind == "f")
+    headers = read_headers(npz(arrays), "in.npz")
+    assert [header.shape for header in headers.values()] == [array.shape for array in arrays.values()]
+    assert [header.dtype for header in headers.values()] == [type_name(array) for array in arrays.values()]
+
+
+def test_arrays_without_any_bytes_are_read() -> None:
+    arrays = {"empty": np.zeros((0, 3), np.float32), "blank": np.array(["", ""])}
+    loaded = load_npz(zip_of(**{f"{name}.npy": npy(array) for name, array in arrays.items()}), "in.npz")
+    assert (loaded["empty"].shape, loaded["blank"].tolist()) == ((0, 3), ["", ""])
 
 
 def test_column_order_and_compression_are_read_too() -> None:

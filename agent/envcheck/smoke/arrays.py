@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from envcheck.errors import MissingExtra
@@ -19,6 +22,16 @@ def numpy() -> Any:
     except ImportError:
         raise MissingExtra("numpy", "smoke", "comparing outputs") from None
     return module
+
+
+def start_numpy() -> None:
+    """Begin to import numpy beside whatever comes next; raises MissingExtra where there is none.
+
+    It takes as long as a short smoke run's whole preparation, and is needed only when that has ended.
+    """
+    if find_spec("numpy") is None:
+        numpy()
+    Thread(target=import_module, args=("numpy",), daemon=True).start()
 
 
 def type_name(array: Array) -> str:

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+import struct
+import zipfile
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from envcheck.contract.canonical import digest
-from envcheck.smoke.arrays import numpy
 from envcheck.smoke.metrics import raw_bytes
 
 if TYPE_CHECKING:
@@ -62,20 +63,31 @@ def canary_model() -> bytes:
 
 
 def canary_inputs() -> bytes:
-    """Return the canaries' inputs as an npz."""
-    np = numpy()
+    """Return the canaries' inputs as an npz, written without numpy: it may still be on its way."""
+    points = [-4 + 8 * step / 63 for step in range(64)]
+    # -(1 + 2^-11) + (1 + 2^-12)^2 is 2^-24 when the product is not rounded before it is added.
+    arrays = {
+        "bytes": _npy("|u1", (4, 64), b"\xff" * 256),
+        "small": _floats((4,), [1e-30] * 4),
+        "smaller": _floats((4,), [1e-10] * 4),
+        "left": _floats((4, 2), [-1, 1 + 2**-12] * 4),
+        "right": _floats((2, 16), [1 + 2**-11] * 16 + [1 + 2**-12] * 16),
+        "points": _floats((64,), points),
+    }
     buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        bytes=np.full((4, 64), 255, np.uint8),
-        small=np.full(4, 1e-30, np.float32),
-        smaller=np.full(4, 1e-10, np.float32),
-        # -(1 + 2^-11) + (1 + 2^-12)^2 is 2^-24 when the product is not rounded before it is added.
-        left=np.tile(np.array([-1, 1 + 2**-12], np.float32), (4, 1)),
-        right=np.tile(np.array([[1 + 2**-11], [1 + 2**-12]], np.float32), (1, 16)),
-        points=np.linspace(-4, 4, 64, dtype=np.float32),
-    )
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in arrays.items():
+            archive.writestr(f"{name}.npy", data)
     return buffer.getvalue()
+
+
+def _floats(shape: tuple[int, ...], values: Sequence[float]) -> bytes:
+    return _npy("<f4", shape, struct.pack(f"<{len(values)}f", *values))
+
+
+def _npy(descr: str, shape: tuple[int, ...], data: bytes) -> bytes:
+    header = repr({"descr": descr, "fortran_order": False, "shape": shape}).ljust(117) + "\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode("ascii") + data
 
 
 def read_canaries(outputs: Mapping[str, Array]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,14 +17,16 @@ from envcheck.contract.bundle import INPUTS, LABELS, MODEL, REFERENCE, Bundle
 from envcheck.contract.evidence import Ending, Evidence, Placement, Smoke, SmokeReadings
 from envcheck.errors import BadInput, Undetermined
 from envcheck.facts.host import Host, Target
+from envcheck.smoke.arrays import start_numpy
 from envcheck.smoke.canaries import PROVIDER, canary_inputs, canary_model, read_canaries
 from envcheck.smoke.cgroups import usable_cpus
 from envcheck.smoke.counters import read_counters, rose
 from envcheck.smoke.explain_failure import explain_fallback
 from envcheck.smoke.graph import read_graph
-from envcheck.smoke.inputs import Batching, check_inputs, load_npz
+from envcheck.smoke.inputs import Batching, check_inputs
 from envcheck.smoke.job import QUICK_TIMING, ChildRun, Job, SessionResult, SessionSpec, Timing
 from envcheck.smoke.metrics import compare_outputs, measure_accuracy
+from envcheck.smoke.npz import load_npz, read_headers
 from envcheck.smoke.outputs import load_run
 from envcheck.smoke.supervise import run_job
 from envcheck.smoke.timings import summarise
@@ -38,13 +40,17 @@ _REPEATS = 3
 
 @dataclass(frozen=True)
 class _Golden:
-    """What a bundle says should go in and come out."""
+    """What a bundle says should go in; what should come out is read when something has."""
 
+    bundle: Bundle
     baseline: Baseline
-    reference: Mapping[str, Array]
-    labels: Mapping[str, Array]
     batching: Batching
     external: list[str]
+
+    def arrays(self, member: str) -> dict[str, Array]:
+        """Return the arrays of a member, none when the bundle does not have it."""
+        data = self.bundle.members.get(member)
+        return {} if data is None else load_npz(data, f"{self.bundle.source}: {member}")
 
 
 def run_smoke(
@@ -83,6 +89,7 @@ def run_smoke(
     measured_at = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     if golden.external:
         return Smoke(release=golden.baseline.release, measured_at=measured_at, evidence=blank)
+    start_numpy()
     before = read_counters(host.root)
     with _workdir() as workdir:
         job = _job(bundle, golden, requested, quick, Path(workdir), usable_cpus(host.root), memory_limit_mb)
@@ -106,20 +113,20 @@ def require_deadline(deadline_s: float) -> float:
 
 def _open(bundle: Bundle) -> _Golden:
     baseline = bundle.baseline()
-    inputs = load_npz(bundle.members[INPUTS], f"{bundle.source}: {INPUTS}")
-    reference = load_npz(bundle.members[REFERENCE], f"{bundle.source}: {REFERENCE}")
-    labels = (
-        load_npz(bundle.members[LABELS], f"{bundle.source}: {LABELS}") if LABELS in bundle.members else {}
-    )
+    headers = {
+        member: read_headers(bundle.members[member], f"{bundle.source}: {member}")
+        for member in (INPUTS, REFERENCE, LABELS)
+        if member in bundle.members
+    }
     for name in baseline.outputs:
-        if name not in reference:
+        if name not in headers[REFERENCE]:
             raise BadInput(
                 f"{bundle.source}: {REFERENCE} lacks the output {name!r}", "create the baseline anew"
             )
     # Not the baseline's word: what lies outside the file is decided by the file itself.
     graph = read_graph(bundle.members[MODEL], f"{bundle.source}: {MODEL}")
-    batching = check_inputs(inputs, graph.inputs, f"{bundle.source}: {INPUTS}")
-    return _Golden(baseline, reference, labels, batching, graph.external_data)
+    batching = check_inputs(headers[INPUTS], graph.inputs, f"{bundle.source}: {INPUTS}")
+    return _Golden(bundle, baseline, batching, graph.external_data)
 
 
 def _refusal(external: list[str]) -> Ending:
@@ -235,9 +242,9 @@ def _with_outputs(found: Evidence, golden: _Golden, run: ChildRun, session: Sess
     expected = golden.baseline.outputs
     return msgspec.structs.replace(
         found,
-        outputs=compare_outputs(outputs, golden.reference, expected, differing),
+        outputs=compare_outputs(outputs, golden.arrays(REFERENCE), expected, differing),
         repeatable=None if session.repeats < 2 else not differing,
-        accuracy=measure_accuracy(outputs, golden.labels, expected),
+        accuracy=measure_accuracy(outputs, golden.arrays(LABELS), expected),
     )
 
 
