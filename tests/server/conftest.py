@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,21 +22,30 @@ from envcheck_server.app import create_app
 from envcheck_server.service.services import Services, make_services
 from envcheck_server.settings import Settings
 from envcheck_server.store.interface import Scope, Store
-from envcheck_server.store.sqlite import SqliteStore
+from envcheck_server.store.sqlite import SqliteStore, open_sqlite
 
 
-def sqlite_store(directory: Path) -> Store:
-    store = SqliteStore(directory / "collector.db")
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty SQLite database of the newest schema, to be copied: migrating takes its time."""
+    path = tmp_path_factory.mktemp("store") / "collector.db"
+    store = SqliteStore(path)
     store.migrate()
-    return store
+    store.close()
+    return path
 
 
-STORES: dict[str, Callable[[Path], Store]] = {"sqlite": sqlite_store}
+def sqlite_store(directory: Path, migrated: Path) -> Store:
+    shutil.copyfile(migrated, directory / "collector.db")
+    return open_sqlite(directory / "collector.db")
+
+
+STORES: dict[str, Callable[[Path, Path], Store]] = {"sqlite": sqlite_store}
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    made = STORES[request.param](tmp_path)
+def store(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path) -> Iterator[Store]:
+    made = STORES[request.param](tmp_path, migrated)
     yield made
     made.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -23,6 +24,15 @@ from envcheck_server.store.interface import FindingsKey, Release, Store
 D = TypeVar("D", bound=Document)
 
 _AT_ONCE = 200
+_LOG = logging.getLogger("envcheck_server")
+_NOT_JUDGED = Finding(
+    rule="fingerprint",
+    path="fingerprint",
+    severity="block",
+    unknown=True,
+    message="this environment could not be judged",
+    hint="the collector's log says why",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +117,14 @@ class JudgementService:
         whole: list[Case] = []
         for case in cases:
             device, measured = fingerprints.get(case.fingerprint), evidence.get(case.evidence)
-            findings = judge(held.reference, device, measured, held.policy)
-            if device is not None and (measured is not None or not case.evidence):
+            findings = _judge_one(held, case, device, measured)
+            if findings is None:
+                found[case] = [_NOT_JUDGED]
+            elif device is not None and (measured is not None or not case.evidence):
+                found[case] = findings
                 whole.append(case)
-            elif device is not None:
-                findings = [_not_arrived(finding) for finding in findings]
-            found[case] = findings
+            else:
+                found[case] = [_not_arrived(finding) for finding in findings] if device else findings
         return found, whole
 
     def _objects(self, digests: Collection[str], kind: type[D]) -> dict[str, D]:
@@ -129,6 +141,19 @@ def _key(held: Held, case: Case) -> FindingsKey:
         policy=held.release.policy_digest,
         judge_version=JUDGE_VERSION,
     )
+
+
+def _judge_one(
+    held: Held, case: Case, device: SharedFingerprint | None, evidence: Evidence | None
+) -> list[Finding] | None:
+    """Judge one environment; None where that fails: one odd device must not take the gate from the others."""
+    try:
+        return judge(held.reference, device, evidence, held.policy)
+    except Exception:  # noqa: BLE001  (logged, and told as unknown)
+        _LOG.exception(
+            "fingerprint %s could not be judged against %s", case.fingerprint, held.release.release
+        )
+        return None
 
 
 def _not_arrived(finding: Finding) -> Finding:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
-from envcheck.contract.canonical import digest
+from envcheck.contract.canonical import MAX_DEPTH, digest
 from envcheck.contract.document import Document, decode_any
 from envcheck.contract.evidence import Evidence
 from envcheck.contract.fingerprint import SectionDigests, SharedSection
@@ -43,6 +44,8 @@ class ObjectService:
         if digest(data) != name:
             raise BadInput("the object's bytes do not have the digest that they are sent under")
         document = decode_any(data, tuple(KINDS), "the object")
+        if isinstance(document, SharedSection):
+            _check_depth(document.facts)
         refers = _references(document)
         self._store.objects.put(name, KINDS[type(document)], data, refers, self._clock())
         return ObjectAnswer(stored=name, missing=self._store.objects.absent([name]))
@@ -71,3 +74,18 @@ def _references(document: Document) -> list[str]:
         if not is_digest(target):
             raise BadInput(f"sections.{name[:80]}: {target[:80]!r} is not a SHA-256 in hexadecimal")
     return list(document.sections.values())
+
+
+def _check_depth(facts: Any) -> None:
+    """Refuse what would exhaust the stack of whoever walks it; raises BadInput."""
+    level: list[Any] = [facts]
+    for _ in range(MAX_DEPTH):
+        level = [
+            item
+            for value in level
+            for item in (value.values() if isinstance(value, dict) else value)
+            if isinstance(item, dict | list)
+        ]
+        if not level:
+            return
+    raise BadInput(f"facts: nested deeper than {MAX_DEPTH} levels")

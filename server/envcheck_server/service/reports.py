@@ -144,7 +144,7 @@ def _readings(result: Result) -> dict[str, object]:
 
 
 def _json(value: object) -> str:
-    return canonical_json(value).decode("ascii")
+    return msgspec.json.encode(value).decode("utf-8")
 
 
 def _refusal(new: NewReport, device: Device, receipt: Receipt) -> Conflict:

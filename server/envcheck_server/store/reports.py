@@ -83,7 +83,7 @@ class ReportTable:
         if not stored:
             return
         self._write_statements(connection, {new.statement.id: new.statement for new, _ in stored})
-        connection.exec_driver_sql(_UPDATE, [_update_values(new) for new, _ in stored])
+        connection.exec_driver_sql(_UPDATE, [_update_values(new, row) for new, row in stored])
         changed = [
             (new.device, new.epoch, new.seq, new.received_at, new.statement.id)
             for new, row in stored
@@ -145,10 +145,11 @@ def _after(row: Device, new: NewReport, receipt: Receipt) -> Device:
 
 
 def _hardware(new: NewReport, row: Device) -> str:
+    """Return what is known of the hardware: a report that says nothing of it takes nothing back."""
     return new.hardware or row.hardware
 
 
-def _update_values(new: NewReport) -> tuple[Any, ...]:
+def _update_values(new: NewReport, row: Device) -> tuple[Any, ...]:
     return (
         new.seq,
         bytes.fromhex(new.report),
@@ -156,7 +157,7 @@ def _update_values(new: NewReport) -> tuple[Any, ...]:
         new.seen_at,
         new.received_at,
         new.clock_offset,
-        new.hardware,
+        _hardware(new, row),
         new.results,
         new.readings,
         new.device,

@@ -1,0 +1,247 @@
+"""The gate: its formula, its groups, and that deciding in groups is deciding device by device."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support import builders
+from support.collector import Device, evidence_of, make_bundle
+
+from envcheck.contract.canonical import digest
+from envcheck.contract.document import encode
+from envcheck.contract.evidence import Latency
+from envcheck.contract.fingerprint import Section
+from envcheck.contract.policy import Budget
+from envcheck.contract.wire import GateQuestion, Result
+from envcheck.judge.policies import builtin_policy
+from envcheck_server.service.gate import gate_outcome
+
+
+def outcome(ready: int, blocked: int, unknown: int, **shares: float) -> str:
+    return gate_outcome(ready, blocked, unknown, GateQuestion(release="a@1", **shares))
+
+
+@pytest.mark.parametrize(
+    ("counts", "shares", "expected"),
+    [
+        ((0, 0, 0), {}, "unknown"),
+        ((0, 0, 0), {"min_ready": 0.0, "max_unknown": 1.0}, "unknown"),
+        ((5, 0, 0), {}, "pass"),
+        ((4, 1, 0), {}, "fail"),
+        ((4, 0, 1), {}, "unknown"),
+        ((412, 9, 3), {"min_ready": 0.95, "max_unknown": 0.01}, "pass"),
+        ((412, 9, 5), {"min_ready": 0.95, "max_unknown": 0.01}, "unknown"),
+        ((412, 30, 3), {"min_ready": 0.95, "max_unknown": 0.01}, "fail"),
+        ((19, 1, 0), {"min_ready": 0.95}, "pass"),
+        ((7, 93, 0), {"min_ready": 0.07}, "pass"),
+        ((0, 10, 0), {"min_ready": 0.0}, "pass"),
+        ((90, 5, 5), {"min_ready": 0.95}, "unknown"),
+    ],
+)
+def test_the_formula(counts: tuple[int, int, int], shares: dict[str, float], expected: str) -> None:
+    assert outcome(*counts, **shares) == expected
+
+
+shares = st.floats(0, 1)
+few = st.integers(0, 30)
+
+
+@given(few, few, few, shares, shares)
+def test_it_passes_only_what_both_shares_allow(
+    ready: int, blocked: int, unknown: int, least: float, most: float
+) -> None:
+    total = ready + blocked + unknown
+    found = outcome(ready, blocked, unknown, min_ready=least, max_unknown=most)
+    if found == "pass":
+        assert total
+        assert ready / total >= least
+        assert unknown / total <= most
+    if found == "fail":
+        assert (ready + unknown) / total < least, "no knowledge could have made it pass"
+
+
+def test_no_devices_are_unknown(collector) -> None:
+    collector.holder("baseline:write").push(make_bundle())
+    answer = collector.holder("gate:read").gate(min_ready=0.0, max_unknown=1.0)
+    assert (answer.outcome, answer.total, answer.groups) == ("unknown", 0, [])
+
+
+def test_every_kind_of_silence_is_unknown(collector) -> None:
+    """Pending, never reported, facts on their way, evidence missing or of another bundle or fingerprint."""
+    bundle, other = make_bundle(), make_bundle(version="2.0")
+    collector.holder("baseline:write").push(bundle)
+    Device(collector.http, "pending").enrol(collector.token())
+    collector.device("silent")
+    facts = builders.sections(memory=Section(status="unreadable", reason="no permission"))
+    unheard = collector.device("no-facts", sections=facts)
+    unheard.put_report(unheard.compose())
+    collector.device("no-evidence").report()
+    wrong_bundle = collector.device("wrong-bundle")
+    wrong_bundle.report({digest(bundle): builders.evidence(wrong_bundle.fingerprint, bundle=digest(other))})
+    moved = collector.device("moved")
+    evidence = evidence_of(moved, bundle)
+    moved.report(evidence)
+    moved.sections = builders.sections(system=Section(status="ok", shared={"machine": "aarch64"}))
+    moved.report(evidence)
+    unsent = collector.device("unsent", sections=builders.sections(python=Section(status="absent")))
+    unsent.report()
+    unsent.put_report(unsent.compose(evidence_of(unsent, bundle)))
+    collector.device("revoked").report()
+    collector.services.enrolment.revoke("revoked")
+
+    answer = collector.holder("gate:read").gate(expect=["absent", "silent", "revoked"])
+    assert (answer.outcome, answer.total, answer.unknown) == ("unknown", 9, 9)
+    reasons = {device: group.reason for group in answer.groups for device in group.devices}
+    assert reasons == {
+        "pending": "it waits to be accepted",
+        "silent": "it has never reported",
+        "no-facts": "the device's facts are not known",
+        "no-evidence": "the model was not run on this device",
+        "wrong-bundle": "the evidence was measured with another bundle",
+        "moved": "the environment changed since the model was run on it",
+        "unsent": "the device's evidence has not arrived yet",
+        "absent": "it is expected, but is not among these devices",
+        "revoked": "it is expected, but is not among these devices",
+    }
+    assert all(group.hint for group in answer.groups)
+
+
+def test_what_is_on_its_way_is_judged_anew_when_it_arrives(collector) -> None:
+    bundle = make_bundle()
+    collector.holder("baseline:write").push(bundle)
+    device, gate = collector.device(), collector.holder("gate:read")
+    evidence = evidence_of(device, bundle)
+    device.put_report(device.compose(evidence))
+    assert gate.gate().unknown == 1
+    device.report(evidence)
+    assert gate.gate().ready == 1
+
+
+def test_findings_are_judged_once_and_another_policy_judges_anew(collector) -> None:
+    bundle = make_bundle()
+    ci, gate = collector.holder("baseline:write"), collector.holder("gate:read")
+    ci.push(bundle)
+    packages = {**builders.sections()["packages"].shared, "numpy": builders.package("1.26.4")}
+    for number in range(6):
+        changed = {"packages": Section(status="ok", shared=packages)} if number % 2 else {}
+        device = collector.device(f"d-{number}", sections=builders.sections(**changed))
+        device.report(evidence_of(device, bundle))
+    kept = collector.services.store.stats
+    assert gate.gate().outcome == "pass"
+    assert kept()["findings"] == 2
+    assert gate.gate().outcome == "pass"
+    assert kept()["findings"] == 2
+    ci.push(bundle, selector="line=press")
+    assert gate.gate().outcome == "pass"
+    assert kept()["findings"] == 2, "another selector changes no finding"
+    ci.push(bundle, builtin_policy("strict"))
+    assert gate.gate().blocked == 3
+    assert kept()["findings"] == 4
+
+
+def test_a_policy_without_evidence_judges_facts_alone(collector) -> None:
+    bundle = make_bundle()
+    collector.holder("baseline:write").push(bundle, builtin_policy("inventory"))
+    collector.device().report()
+    assert collector.holder("gate:read").gate().outcome == "pass"
+
+
+def test_the_first_devices_of_many_are_named(collector) -> None:
+    bundle = make_bundle()
+    collector.holder("baseline:write").push(bundle)
+    for number in reversed(range(9)):
+        device = collector.device(f"d-{number}", labels={"odd": str(number % 2)})
+        device.report(evidence_of(device, bundle))
+    answer = collector.holder("gate:read").gate(cohort="odd=1")
+    assert [(one.count, one.devices) for one in answer.groups] == [(4, ["d-1", "d-3", "d-5", "d-7"])]
+    answer = collector.holder("gate:read").gate()
+    assert [(one.count, one.devices) for one in answer.groups] == [(9, [f"d-{n}" for n in range(5)])]
+
+
+def test_the_cohort_is_what_the_operator_labelled(collector) -> None:
+    bundle = make_bundle()
+    collector.holder("baseline:write").push(bundle)
+    for name, labels in (("a", {"site": "berlin"}), ("b", {"site": "bonn"}), ("c", {})):
+        device = collector.device(name, labels=labels)
+        device.report(evidence_of(device, bundle))
+    gate = collector.holder("gate:read")
+    for cohort, count in (("site=berlin", 1), ("site in (berlin,bonn)", 2), ("!site", 1), ("site!=bonn", 2)):
+        assert gate.gate(cohort=cohort).ready == count, cohort
+    collector.services.enrolment.label("c", {"site": "berlin"})
+    assert gate.gate(cohort="site=berlin").ready == 2
+
+
+BUDGET = Budget(p50_ms=5.0, p90_ms=8.0, peak_memory_mb=100.0)
+figures = st.none() | st.sampled_from([1.0, 4.9, 5.0, 5.1, 7.9, 8.1, 50.0, 99.0, 101.0])
+latencies = st.none() | st.builds(
+    Latency,
+    runs=st.just(64),
+    min_ms=st.just(0.5),
+    p50_ms=figures.filter(lambda one: one is not None),
+    p90_ms=figures,
+)
+results = st.builds(
+    Result,
+    evidence=st.just(""),
+    measured_at=st.just("2026-01-01T00:00:00Z"),
+    latency=latencies,
+    peak_memory_mb=figures,
+    throttled=st.sampled_from([None, False, True]),
+)
+fleets = st.lists(
+    st.tuples(
+        st.sampled_from(["same", "old", "none"]), results, st.sampled_from([0, 3599, 3600, 3601, 7200])
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@pytest.mark.parametrize("budget", [Budget(), BUDGET, Budget(p90_ms=8.0)], ids=["none", "all", "one"])
+def test_deciding_in_groups_is_deciding_device_by_device(collector, budget: Budget) -> None:
+    """The gate groups in SQL by what `decide` needs; the fleet table decides for every single device."""
+    bundle = make_bundle()
+    name = digest(bundle)
+    policy = msgspec.structs.replace(builtin_policy("default"), budget=budget, max_age=3600)
+    collector.holder("baseline:write").push(bundle, policy)
+    collector.services.gate._clock = collector.services.fleet._gate._clock = lambda: int(time.time())
+    devices = [collector.device(f"d-{number:02}") for number in range(12)]
+    healthy = evidence_of(devices[0], bundle)[name]
+    sick = builders.evidence(devices[0].fingerprint, bundle=name, outputs={})
+    devices[0].report({name: healthy})
+    devices[0].report({name: sick})
+    kinds: dict[str, Any] = {"same": healthy, "old": sick}
+    gate = collector.holder("gate:read")
+    now = int(time.time())
+    collector.services.gate._clock = collector.services.fleet._gate._clock = lambda: now
+    collector.services.reports._clock = lambda: now
+
+    @given(fleets)
+    @settings(suppress_health_check=[HealthCheck.too_slow])
+    def compare(fleet) -> None:
+        for device in devices[len(fleet) :]:
+            device.put_report(device.compose())
+        for device, (kind, result, ago) in zip(devices, fleet, strict=False):
+            stated = {}
+            if kind in kinds:
+                stated[name] = msgspec.structs.replace(result, evidence=digest(encode(kinds[kind])))
+            answer = device.put_report(device.compose(results=stated, captured_at=device.now(ago=ago)))
+            assert answer.status_code == 200
+        grouped = gate.gate()
+        single = collector.services.fleet.page(release="digits@1.0").devices
+        for outcome, count in (
+            ("pass", grouped.ready),
+            ("fail", grouped.blocked),
+            ("unknown", grouped.unknown),
+        ):
+            assert sum(one.outcome == outcome for one in single) == count
+        for group in grouped.groups:
+            rows = [one for one in single if one.device in group.devices]
+            assert {one.outcome for one in rows} == {group.outcome}
+
+    compare()
