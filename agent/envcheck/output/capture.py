@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from envcheck.contract.fingerprint import Fingerprint, Section
 from envcheck.output.console import columns, console, inert, state, words
+from envcheck.output.opaque import items, mapping, number, strings
 from envcheck.output.remarks import remarks
 
 if TYPE_CHECKING:
@@ -45,10 +46,10 @@ def headline(fingerprint: Fingerprint) -> str:
     system = fingerprint.sections.get("system")
     if system is None:
         return "this machine"
-    board = _mapping(system.shared.get("board"))
+    board = mapping(system.shared.get("board"))
     parts = [
         " ".join(str(board[key]) for key in ("vendor", "model") if board.get(key)),
-        str(_mapping(system.shared.get("os")).get("name") or ""),
+        str(mapping(system.shared.get("os")).get("name") or ""),
     ]
     described = ", ".join(part for part in parts if part)
     name = str(system.device.get("hostname") or "this machine")
@@ -71,7 +72,7 @@ def _python(section: Section) -> str:
         f"{facts.get('implementation')} {facts.get('version')}",
         f"{kind} {section.device.get('prefix')}",
     ]
-    libc = _mapping(facts.get("libc"))
+    libc = mapping(facts.get("libc"))
     if libc:
         parts.append(f"{libc.get('name')} {libc.get('version', '')}".strip())
     if facts.get("isolated"):
@@ -82,7 +83,7 @@ def _python(section: Section) -> str:
 def _packages(section: Section) -> str:
     named = []
     for name in _NAMED:
-        entry = _mapping(section.shared.get(name))
+        entry = mapping(section.shared.get(name))
         if entry:
             local = f"+{entry['local']}" if entry.get("local") else ""
             named.append(f"{name} {entry.get('version', '')}{local}")
@@ -96,9 +97,9 @@ def _system(section: Section) -> str:
         parts.append(f"in a container ({facts['container']})")
     if facts.get("vm"):
         parts.append("virtual machine" + (f" ({facts['vm']})" if facts["vm"] != "unknown" else ""))
-    uptime = section.readings.get("uptime_s")
-    if isinstance(uptime, float | int):
-        parts.append(f"up {_duration(float(uptime))}")
+    uptime = number(section.readings.get("uptime_s"))
+    if uptime is not None:
+        parts.append(f"up {_duration(uptime)}")
     return ", ".join(part for part in parts if part)
 
 
@@ -110,8 +111,8 @@ def _cpu(section: Section) -> str:
         parts.append(f"{facts['affinity']} of them usable")
     if facts.get("quota") is not None:
         parts.append(f"quota of {facts['quota']} CPUs")
-    if facts.get("governors"):
-        parts.append(f"governor {' '.join(map(str, facts['governors']))}")
+    if governors := strings(facts.get("governors")):
+        parts.append(f"governor {' '.join(governors)}")
     return ", ".join(part for part in parts if part)
 
 
@@ -123,12 +124,12 @@ def _memory(section: Section) -> str:
         parts.append(f"{_gib(section.readings['available_mib'])} available")
     if section.shared.get("swap_mib"):
         parts.append(f"swap {_gib(section.shared['swap_mib'])}")
-    return ", ".join(parts)
+    return ", ".join(part for part in parts if part)
 
 
 def _cuda(section: Section) -> str:
     facts = section.shared
-    names = [str(_mapping(gpu).get("name", "")) for gpu in facts.get("gpus") or []]
+    names = [str(mapping(gpu).get("name", "")) for gpu in items(facts.get("gpus"))]
     parts = [", ".join(names)]
     if facts.get("l4t"):
         parts.append(f"L4T {facts['l4t']}")
@@ -141,13 +142,13 @@ def _cuda(section: Section) -> str:
 
 def _onnxruntime(section: Section) -> str:
     facts = section.shared
-    providers = ["cpu", *map(str, facts.get("providers") or [])]
-    flavours = " and ".join(facts.get("flavours") or {}) or "no distribution"
+    providers = ["cpu", *strings(facts.get("providers"))]
+    flavours = " and ".join(mapping(facts.get("flavours"))) or "no distribution"
     return f"{facts.get('version', '')} from {flavours}, providers: {', '.join(providers)}"
 
 
 def _variables(section: Section) -> str:
-    values = _mapping(section.shared.get("values"))
+    values = mapping(section.shared.get("values"))
     if not values:
         return "none that changes numbers or speed"
     return ", ".join(f"{name}={str(value)[:60]}" for name, value in values.items())
@@ -169,12 +170,9 @@ def _state(section: Section) -> Any:
     return state(section.status)
 
 
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _gib(mib: Any) -> str:
-    if not isinstance(mib, int | float):
+def _gib(size: Any) -> str:
+    mib = number(size)
+    if mib is None:
         return ""
     return f"{mib / _GIB_IN_MIB:.1f} GiB" if mib >= _GIB_IN_MIB else f"{mib:.0f} MiB"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from envcheck.contract.document import Value
 from envcheck.contract.fingerprint import Fingerprint, Section
+from envcheck.output.opaque import items, mapping, number, strings
 
 _MAX_NAMED = 4
 _CUDA = re.compile(r"(\d{1,3})(?:\.(\d{1,3}))?")
@@ -61,7 +62,7 @@ def _packages(sections: dict[str, Section]) -> Iterator[Remark]:
 
 
 def _differs(entry: dict[str, Any]) -> bool:
-    copies = entry.get("shadowed") or []
+    copies = [mapping(copy) for copy in items(entry.get("shadowed"))]
     return any(copy.get("version") != entry.get("version") or copy.get("same_folder") for copy in copies)
 
 
@@ -76,18 +77,18 @@ def _system(sections: dict[str, Section]) -> Iterator[Remark]:
 
 def _cpu(sections: dict[str, Section]) -> Iterator[Remark]:
     facts = sections["cpu"].shared
-    isa = set(facts.get("isa") or [])
+    isa = set(strings(facts.get("isa")))
     if "avx2" in isa and not isa & {"avx512_vnni", "avx_vnni"}:
         yield Remark(
             section="cpu",
             text="AVX2 without VNNI: int8 products of U8S8 models saturate here without any error",
             hint="quantise with uint8 weights or reduce_range; envcheck smoke shows whether a model suffers",
         )
-    quota, affinity = facts.get("quota"), facts.get("affinity")
-    if isinstance(quota, float | int) and isinstance(affinity, int) and quota < affinity:
+    quota, affinity = number(facts.get("quota")), number(facts.get("affinity"))
+    if quota is not None and affinity is not None and quota < affinity:
         yield Remark(
             section="cpu",
-            text=f"the control group grants {quota:g} CPUs of the {affinity} that threads are made for",
+            text=f"the control group grants {quota:g} CPUs of the {affinity:g} that threads are made for",
             hint="set intra_op_num_threads to the quota, or tails are throttled",
         )
 
@@ -96,10 +97,10 @@ def _cuda(sections: dict[str, Section]) -> Iterator[Remark]:
     cuda = sections["cuda"]
     runtime = sections.get("onnxruntime")
     wanted = {
-        "torch": str((cuda.shared.get("torch") or {}).get("cuda") or ""),
+        "torch": str(mapping(cuda.shared.get("torch")).get("cuda") or ""),
         "onnxruntime": str(runtime.shared.get("cuda") or "") if runtime else "",
     }
-    if runtime and cuda.status == "absent" and "cuda" in (runtime.shared.get("providers") or []):
+    if runtime and cuda.status == "absent" and "cuda" in strings(runtime.shared.get("providers")):
         yield Remark(
             section="cuda",
             text="onnxruntime is built for CUDA, but there is no GPU: it runs on the CPU and does not say so",
@@ -125,10 +126,10 @@ def _onnxruntime(sections: dict[str, Section]) -> Iterator[Remark]:
             text="nothing here can run a model: onnxruntime is not installed",
             hint="name the serving interpreter: envcheck capture --python /opt/app/venv/bin/python",
         )
-    for conflict in section.shared.get("conflicts") or []:
+    for conflict in strings(section.shared.get("conflicts")):
         yield Remark(
             section="onnxruntime",
-            text=str(conflict),
+            text=conflict,
             hint="uninstall every flavour of onnxruntime, then install the one that is meant",
         )
 
