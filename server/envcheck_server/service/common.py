@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,15 +35,18 @@ class _Trait:
     member: bool
 
 
-def in_common(blocked: Sequence[Environment], ready: Sequence[Environment]) -> list[str]:
+def in_common(
+    blocked: Sequence[Environment], ready: Sequence[Environment], required: Collection[str]
+) -> list[str]:
     """Return lines such as "cpu.isa lacks avx512_vnni (9 of 9; 0 of 412 ready)".
 
     A line holds for every blocked device and for no ready one. Without both there is nothing to compare.
+    Of packages only those that the model loads (`required`) can explain something.
     """
     if not blocked or not ready:
         return []
-    here, there = _shared(blocked), _shared(ready)
-    seen_here, seen_there = _any(blocked), _any(ready)
+    here, there = _shared(blocked, required), _shared(ready, required)
+    seen_here, seen_there = _any(blocked, required), _any(ready, required)
     only_blocked = here - seen_there
     only_ready = there - seen_here
     tail = f"({_total(blocked)} of {_total(blocked)}; 0 of {_total(ready)} ready)"
@@ -68,20 +71,23 @@ def _lines(only_blocked: set[_Trait], only_ready: set[_Trait]) -> Iterator[str]:
             yield f"{name} is not {_and(there)}"
 
 
-def _shared(environments: Sequence[Environment]) -> set[_Trait]:
-    traits = [set(_traits(one.fingerprint)) for one in environments]
+def _shared(environments: Sequence[Environment], required: Collection[str]) -> set[_Trait]:
+    traits = [set(_traits(one.fingerprint, required)) for one in environments]
     return set.intersection(*traits)
 
 
-def _any(environments: Sequence[Environment]) -> set[_Trait]:
-    return {trait for one in environments for trait in _traits(one.fingerprint)}
+def _any(environments: Sequence[Environment], required: Collection[str]) -> set[_Trait]:
+    return {trait for one in environments for trait in _traits(one.fingerprint, required)}
 
 
-def _traits(fingerprint: SharedFingerprint) -> Iterator[_Trait]:
+def _traits(fingerprint: SharedFingerprint, required: Collection[str]) -> Iterator[_Trait]:
     for name, section in fingerprint.sections.items():
         if section.status != "ok":
             yield _Trait((name,), section.status, member=False)
-        yield from _walk((name,), section.facts)
+        facts = section.facts
+        if name == "packages":
+            facts = {title: facts[title] for title in required if title in facts}
+        yield from _walk((name,), facts)
 
 
 def _walk(path: Path, value: Any) -> Iterator[_Trait]:

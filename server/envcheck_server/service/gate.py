@@ -29,6 +29,7 @@ _STATES = {
     ),
 }
 _NAMED = 5
+_COMPARED: tuple[Outcome, Outcome] = ("fail", "pass")
 
 
 @dataclass(slots=True)
@@ -79,7 +80,7 @@ class GateService:
             min_ready=question.min_ready,
             max_unknown=question.max_unknown,
             groups=sorted(told, key=lambda one: (_ORDER[one.outcome], -one.count, one.reason)),
-            common=self._common(groups, verdicts),
+            common=self._common(held, groups, verdicts),
         )
 
     def select(self, selector: Selector) -> list[int] | None:
@@ -168,7 +169,7 @@ class GateService:
         expected = set(question.expect)
         return sorted(expected - self._store.fleet.selected(expected, label_sets)) if expected else []
 
-    def _common(self, groups: Sequence[Group], verdicts: Sequence[Verdict]) -> list[str]:
+    def _common(self, held: Held, groups: Sequence[Group], verdicts: Sequence[Verdict]) -> list[str]:
         counts: dict[Outcome, dict[str, int]] = {"fail": {}, "pass": {}}
         statements = self._statements(groups)
         for group, verdict in zip(groups, verdicts, strict=True):
@@ -179,11 +180,11 @@ class GateService:
         if not counts["fail"] or not counts["pass"]:
             return []
         known = self._judgements.fingerprints({*counts["fail"], *counts["pass"]})
-        sides: list[list[Environment]] = [
+        blocked, ready = (
             [Environment(known[name], count) for name, count in counts[outcome].items() if name in known]
-            for outcome in ("fail", "pass")
-        ]
-        return in_common(*sides)
+            for outcome in _COMPARED
+        )
+        return in_common(blocked, ready, held.reference.baseline.required)
 
 
 _ORDER: dict[Outcome, int] = {"pass": 0, "fail": 1, "unknown": 2}
