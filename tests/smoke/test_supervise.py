@@ -193,6 +193,7 @@ def test_outputs_are_bounded(run: Run) -> None:
     inputs = {"golden": npz({"x": np.zeros((70000, 8), np.float32)})}
     done = run(inputs=inputs, output_limit_mb=1)
     assert (done.ending.status, done.ending.reason) == ("error", "the outputs exceed the limit of 1 MB")
+    assert "fewer samples" in done.ending.hint
 
 
 def test_the_child_lowers_its_priority_and_leaves_no_core(run: Run, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import resource
 import struct
 import sys
 import time
+from contextlib import suppress
 from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
 
 MARK = "@envcheck "
@@ -84,30 +85,31 @@ def bound(limits: Dict[str, int]) -> None:
             continue
         hard = resource.getrlimit(which)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(which, (value, hard))
-    os.nice(limits["nice"])
-    try:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")
-    except OSError:
-        pass
+        with suppress(ValueError, OSError):
+            resource.setrlimit(which, (value, hard))
+    with suppress(OSError):
+        os.nice(limits["nice"])
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")
     die_with_parent()
 
 
 def die_with_parent() -> None:
     """Ask the kernel to kill this process when the agent dies (PR_SET_PDEATHSIG)."""
-    try:
+    with suppress(ImportError, OSError, AttributeError):
         import ctypes
 
         ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
-    except (ImportError, OSError, AttributeError):
-        pass
 
 
 def describe(error: BaseException) -> Dict[str, str]:
     """Turn an exception into what the agent explains."""
     module = error.name if isinstance(error, ModuleNotFoundError) else None
     return {"type": type(error).__name__, "text": str(error)[:4000], "module": module or ""}
+
+
+class TooLarge(Exception):
+    """The outputs exceed what this child may write."""
 
 
 class Child:
@@ -279,7 +281,7 @@ class Child:
             array = array.astype(self.np.str_)
         self.written += array.nbytes
         if self.written > self.job["output_limit_mb"] * 2**20:
-            raise Unusable(f"the outputs exceed the limit of {self.job['output_limit_mb']} MB")
+            raise TooLarge(f"the outputs exceed the limit of {self.job['output_limit_mb']} MB")
         with open(os.path.join(self.out, name), "wb") as file:
             self.np.save(file, array, allow_pickle=False)
         return {"file": name, "dtype": dtype}

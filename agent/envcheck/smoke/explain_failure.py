@@ -57,6 +57,8 @@ def _explained(failure: Failure, result: ChildResult) -> Explained:
         return _missing_module(failure.module, result)
     if failure.type == "Unusable":
         return "error", failure.text, "end the graph in tensors of numbers, booleans or strings (add a Cast)"
+    if failure.type == "TooLarge":
+        return "error", failure.text, "use fewer samples, or give the model fewer outputs"
     text = f"{failure.type}: {failure.text}"
     for known in _KNOWN:
         if match := re.search(known.pattern, text, re.DOTALL):
