@@ -9,7 +9,12 @@ from support.fleet import Bundles, Collector, GateFleet
 
 
 @pytest.fixture(scope="session")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GateFleet]:
+def bundles() -> Bundles:
+    return Bundles()
+
+
+@pytest.fixture(scope="session")
+def fleet(bundles: Bundles, tmp_path_factory: pytest.TempPathFactory) -> Iterator[GateFleet]:
     collector = Collector(tmp_path_factory.mktemp("collector")).start()
-    yield GateFleet.stage(collector, Bundles(), tmp_path_factory.mktemp("fleet"))
+    yield GateFleet.stage(collector, bundles, tmp_path_factory.mktemp("fleet"))
     collector.stop()

@@ -97,7 +97,7 @@ def ask(runner: Runner, where: str, release: str, **more: str) -> subprocess.Com
     )
 
 
-everywhere = pytest.mark.parametrize("where", ["github", "sh", "bash"])
+everywhere = pytest.mark.parametrize("where", ["github", "sh"])
 
 
 @everywhere

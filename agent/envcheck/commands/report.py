@@ -160,6 +160,8 @@ class _Run:
         evidence = [encode(one.evidence) for one in measured.values()]
         objects = {**environment.objects, **{digest(data): data for data in evidence}}
         answer = self._exchange.deliver(report, objects)
+        if len(answer.releases) > _MAX_RELEASES:
+            notice(f"{len(answer.releases)} releases are offered; the first {_MAX_RELEASES} are looked at")
         return report, answer.releases[:_MAX_RELEASES]
 
     def _measure(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 LARGEST = 4 * 1024**3
 _RESERVE = 64 * 1024**2
 _CHUNK = 1024 * 1024
+# A sender slower than this, in bytes a second, is left; the next report goes on from what came.
+_SLOWEST = 8 * 1024
+_PATIENCE_S = 60
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Notice = Callable[[str], None]
@@ -122,12 +126,15 @@ class BundleCache:
             resumed = _resumes_at(response, start)
             with part.open("ab" if resumed else "wb") as file:
                 room = offer.size - (start if resumed else 0)
+                deadline = time.monotonic() + _PATIENCE_S + offer.size / _SLOWEST
                 while chunk := response.raw.read1(_CHUNK, decode_content=False):
                     room -= len(chunk)
                     if room < 0:
                         file.truncate(0)
                         raise Unreachable(f"the bundle of {offer.release} is larger than was offered")
                     file.write(chunk)
+                    if time.monotonic() > deadline:
+                        break
         if room:
             raise Unreachable(
                 f"the bundle of {offer.release} broke off, {room} bytes before its end",
