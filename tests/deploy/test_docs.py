@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -36,8 +37,8 @@ def calls(name: str) -> list[list[str]]:
     found = []
     for line in "\n".join(blocks(name, "sh")).splitlines():
         words = shlex.split(line)
-        for at, word in enumerate(words):
-            if Path(word).name in PROGRAMS and re.fullmatch("[a-z]+", words[at + 1]):
+        for at, (word, command) in enumerate(pairwise(words)):
+            if Path(word).name in PROGRAMS and re.fullmatch("[a-z]+", command):
                 found.append([Path(word).name, *words[at + 1 :]])
                 break
     return found
