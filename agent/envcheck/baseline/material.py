@@ -60,8 +60,6 @@ def prepare(material: Material) -> Prepared:
         )
     inputs = load_npz(material.inputs.data, material.inputs.name)
     batching = check_inputs(inputs, graph.inputs, material.inputs.name)
-    if batching.samples < 1:
-        raise BadInput(f"{material.inputs.name} holds no sample", "give at least 1, better 16 or more")
     _check_finite(inputs, material.inputs.name)
     remarks = []
     if batching.samples < ENOUGH_SAMPLES:

@@ -43,7 +43,8 @@ def _both_ways(inputs: Mapping[str, Array], move: Move) -> list[dict[str, Array]
 
 def _by_ulp(array: Array, way: Array) -> Array:
     np = numpy()
-    moved = np.nextafter(array, np.where(way > 0, np.inf, -np.inf).astype(array.dtype))
+    with np.errstate(over="ignore", under="ignore"):
+        moved = np.nextafter(array, np.where(way > 0, np.inf, -np.inf).astype(array.dtype))
     # The largest number's neighbour is infinity, and no input becomes one here.
     stays = (array == 0) | ~np.isfinite(moved)
     kept: Array = np.where(stays, array, moved)

@@ -1,0 +1,174 @@
+"""What no baseline is made of, each refused with its name and the way out."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from support.example_models import digits, example
+from support.tiny_models import SAMPLES, classifier, model_bytes, npz, reference_scores, value
+
+from envcheck.baseline.create import Options, create_baseline
+from envcheck.baseline.material import Material, Source
+from envcheck.contract.bundle import Bundle
+from envcheck.contract.fingerprint import Fingerprint
+from envcheck.errors import BadInput, EnvcheckError, Undetermined
+from envcheck.facts.host import Target
+
+Create = Callable[..., Bundle]
+FLOAT = TensorProto.FLOAT
+
+
+def source(data: bytes, name: str) -> Source:
+    return Source(data, name)
+
+
+def single(operator: str, opset: int = 13, domain: str = "", **attributes: Any) -> bytes:
+    """A model of one node from x [n, 8] to y."""
+    return model_bytes(
+        [helper.make_node(operator, ["x"], ["y"], domain=domain, **attributes)],
+        [value("x", FLOAT, ["n", 8])],
+        [value("y", FLOAT, None)],
+        opset=opset,
+        domains=(domain,) if domain else (),
+    )
+
+
+def pickled() -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, x=np.array([{"a": 1}], dtype=object))
+    return buffer.getvalue()
+
+
+def constant() -> bytes:
+    nodes = [helper.make_node("Mul", ["x", "zero"], ["y"])]
+    shapes = [value("x", FLOAT, ["n", 8])], [value("y", FLOAT, ["n", 8])]
+    return model_bytes(nodes, *shapes, {"zero": np.zeros(8, np.float32)})
+
+
+def external(tmp_path: Path) -> bytes:
+    model = onnx.load_from_string(classifier())
+    places = {"save_as_external_data": True, "location": "weights.bin", "size_threshold": 0}
+    onnx.save_model(model, tmp_path / "m.onnx", **places)
+    return (tmp_path / "m.onnx").read_bytes()
+
+
+INPUTS = npz({"x": SAMPLES})
+LABELS = npz({"labels": reference_scores().argmax(axis=1)})
+
+CASES: dict[str, tuple[dict[str, bytes], dict[str, Any], str]] = {
+    "no model": ({"model": b"GIF89a"}, {}, "model is not an ONNX file"),
+    "no npz": ({"inputs": b"x,y\n1,2\n"}, {}, "inputs is not an npz file"),
+    "truncated npz": ({"inputs": INPUTS[:100]}, {}, "inputs is not an npz file"),
+    "a pickle": ({"inputs": pickled()}, {}, "Python objects"),
+    "another name": ({"inputs": npz({"image": SAMPLES})}, {}, "lacks the input 'x'"),
+    "one too many": ({"inputs": npz({"x": SAMPLES, "z": SAMPLES})}, {}, "the model has no input 'z'"),
+    "another shape": ({"inputs": npz({"x": SAMPLES[:, :5]})}, {}, "the model wants"),
+    "another rank": ({"inputs": npz({"x": SAMPLES[0]})}, {}, "the model wants"),
+    "another type": ({"inputs": npz({"x": SAMPLES.astype(np.float64)})}, {}, "is float64"),
+    "no sample": ({"inputs": npz({"x": SAMPLES[:0]})}, {}, "is empty"),
+    "NaN goes in": ({"inputs": npz({"x": SAMPLES * np.float32("nan")})}, {}, "holds NaN or infinities"),
+    "labels too short": (
+        {"labels": npz({"labels": np.zeros(15, int)})},
+        {},
+        "has 15 labels",
+    ),
+    "labels in float": ({"labels": npz({"labels": np.zeros(16)})}, {}, "not class numbers"),
+    "labels that fit nothing": ({"labels": npz({"labels": np.zeros((16, 9), int)})}, {}, "fits no output"),
+    "labels are no npz": ({"labels": b"1\n2\n"}, {}, "labels is not an npz file"),
+    "permuted labels": (
+        {"labels": npz({"labels": reference_scores().argmax(axis=1)[::-1]})},
+        {"expect_accuracy": 0.9},
+        "0.9 is expected",
+    ),
+    "nothing to expect from": ({}, {"expect_accuracy": 0.9}, "there are no labels"),
+    "a random model": ({"model": single("RandomNormalLike")}, {}, "draws random numbers"),
+    "NaN comes out": ({"model": single("Log")}, {}, "are NaN or infinite in training"),
+    "always the same": ({"model": constant()}, {}, "these inputs exercise nothing"),
+    "unknown operator": ({"model": single("Frobnicate")}, {}, "model does not run here"),
+    "unknown domain": ({"model": single("Own", domain="my.ops")}, {}, "model does not run here"),
+    "opset of the future": ({"model": single("Neg", opset=999)}, {}, "model does not run here"),
+    "unknown provider": ({}, {"providers": ["MoonExecutionProvider"]}, "MoonExecutionProvider"),
+    "no such package": ({}, {"packages": ["left-pad"]}, "'left-pad' is not installed"),
+}
+
+
+@pytest.mark.parametrize(("files", "options", "said"), CASES.values(), ids=CASES)
+def test_bad_input_is_refused(
+    files: dict[str, bytes], options: dict[str, Any], said: str, create: Create
+) -> None:
+    given = {"model": classifier(), "inputs": INPUTS, **files}
+    material = Material(
+        source(given["model"], "model"),
+        source(given["inputs"], "inputs"),
+        source(given["labels"], "labels") if "labels" in given else None,
+    )
+    with pytest.raises(BadInput) as refused:
+        create(material, "tiny@1", **options)
+    assert said in refused.value.message
+    assert refused.value.hint or "the model wants" in refused.value.message
+
+
+def test_the_same_with_good_input_is_not_refused(create: Create) -> None:
+    material = Material(source(classifier(), "model"), source(INPUTS, "inputs"), source(LABELS, "labels"))
+    assert create(material, "tiny@1", expect_accuracy=1.0).baseline().evidence.accuracy == 1.0
+
+
+def test_weights_in_other_files_are_refused_before_anything_runs(create: Create, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"keeps weights in another file: 'weights\.bin'"):
+        create(Material(source(external(tmp_path), "model"), source(INPUTS, "inputs")), "tiny@1")
+
+
+@pytest.mark.parametrize("release", ["digits", "Digits@1", "digits@", "@1", "a b@1", "../x@1", "digits@1/2"])
+def test_a_release_is_name_and_version(release: str, here: Fingerprint) -> None:
+    with pytest.raises(BadInput, match="is not a release"):
+        create_baseline(example("cnn.onnx"), release, Target(), here, Options())
+
+
+def test_another_float_original_is_refused(create: Create) -> None:
+    material = example("transformer-int8.onnx")
+    with pytest.raises(BadInput, match="is itself quantised"):
+        create(Material(material.model, material.inputs, None, material.model))
+    other = Source(classifier(), "classifier.onnx")
+    with pytest.raises(BadInput, match=r"classifier\.onnx is not the float original"):
+        create(Material(material.model, material.inputs, None, other))
+
+
+def test_an_interpreter_without_onnxruntime_is_refused(here: Fingerprint, tmp_path: Path) -> None:
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec {shutil.which("python3")} -S "$@"\n', encoding="ascii")
+    bare.chmod(0o755)
+    with pytest.raises(EnvcheckError, match="onnxruntime"):
+        create_baseline(example("cnn.onnx"), "digits@1", Target(str(bare)), here, Options(quick=True))
+
+
+def test_a_model_that_takes_too_long_is_undetermined(here: Fingerprint) -> None:
+    with pytest.raises(Undetermined, match=r"cnn\.onnx does not run here"):
+        create_baseline(example("cnn.onnx"), "digits@1", Target(), here, Options(deadline_s=0.05))
+
+
+def haswell(directory: Path) -> Target:
+    emulator = shutil.which("qemu-x86_64-static")
+    path = directory / "haswell"
+    path.write_text(f'#!/bin/sh\nexec {emulator} -cpu Haswell {Target().python} "$@"\n', encoding="ascii")
+    path.chmod(0o755)
+    return Target(str(path))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("qemu-x86_64-static") is None, reason="needs qemu-user-static")
+def test_a_machine_that_saturates_is_no_place_for_a_quantised_baseline(
+    here: Fingerprint, tmp_path: Path
+) -> None:
+    inputs = {"image": np.load(io.BytesIO(digits("inputs.npz").data))["image"][:16]}
+    material = example("transformer-int8.onnx")
+    material = Material(material.model, Source(npz(inputs), "inputs"), None, digits("transformer.onnx"))
+    with pytest.raises(BadInput, match="int8 products saturate on this machine"):
+        create_baseline(material, "digits@1", haswell(tmp_path), here, Options(quick=True))

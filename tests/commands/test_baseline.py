@@ -1,0 +1,174 @@
+"""`envcheck baseline` as a person uses it: real models, real keys, every exit code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.example_models import DIGITS
+from support.fleet import Commands, Said
+from support.tiny_models import SAMPLES, classifier, npz, reference_scores
+
+from envcheck.contract.baseline import Baseline
+from envcheck.contract.bundle import read_bundle
+from envcheck.contract.document import decode
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    (tmp_path / "model.onnx").write_bytes(classifier())
+    (tmp_path / "inputs.npz").write_bytes(npz({"x": SAMPLES}))
+    (tmp_path / "labels.npz").write_bytes(npz({"labels": reference_scores().argmax(axis=1)}))
+    return tmp_path
+
+
+@pytest.fixture
+def create(files: Path, commands: Commands) -> Any:
+    def run(*arguments: object, name: str = "tiny@1.0") -> Said:
+        return commands(
+            *("baseline", "create", files / "model.onnx", "--inputs", files / "inputs.npz"),
+            *("--name", name, "--quick", "-o", files / "tiny.envcheck", *arguments),
+        )
+
+    return run
+
+
+@pytest.fixture
+def key(files: Path, commands: Commands) -> Path:
+    path = files / "release.pem"
+    assert commands("key", "create", path).code == 0
+    return path
+
+
+def test_a_signed_bundle_is_created_shown_and_verified(
+    create: Any, files: Path, key: Path, commands: Commands
+) -> None:
+    said = create("--labels", files / "labels.npz", "--expect-accuracy", "0.9", "--key", key)
+    assert said.code == 0
+    assert said.err == ""
+    for words in (
+        "tiny@1.0, measured ",
+        "x float32 [n, 8], 16 samples",
+        "double precision",
+        "1.000",
+        "ready",
+    ):
+        assert words in said.out
+    bundle = files / "tiny.envcheck"
+    public = commands("key", "show", key).out.strip()
+    assert read_bundle(bundle.read_bytes(), "it").signer() == public
+
+    shown = commands("baseline", "show", bundle)
+    assert shown.code == 0
+    assert f"by {public}" in shown.out
+    as_json = commands("baseline", "show", bundle, "--json")
+    assert decode(as_json.out.encode(), Baseline, "it").release == "tiny@1.0"
+    assert json.loads(as_json.out)["format"] == "envcheck.baseline/1.0"
+
+    (files / "release.pub").write_text(public + "\n")
+    for given in (public, key, files / "release.pub"):
+        verified = commands("baseline", "verify", bundle, "--key", given)
+        assert verified.code == 0
+        assert "verified: that is a key you gave" in verified.out
+    assert f"signed by {public}" in commands("baseline", "verify", bundle).out
+
+
+def test_an_unsigned_bundle_is_whole_but_not_verified_until_it_is_signed(
+    create: Any, files: Path, key: Path, commands: Commands
+) -> None:
+    assert create().code == 0
+    bundle = files / "tiny.envcheck"
+    bare = commands("baseline", "verify", bundle)
+    assert (bare.code, "it is not signed" in bare.out) == (0, True)
+    assert commands("baseline", "verify", bundle, "--key", key).code == 1
+
+    assert commands("baseline", "sign", bundle, "--key", key, "-o", files / "signed.envcheck").code == 0
+    assert commands("baseline", "verify", bundle, "--key", key).code == 1
+    assert commands("baseline", "verify", files / "signed.envcheck", "--key", key).code == 0
+
+    other = files / "other.pem"
+    commands("key", "create", other)
+    again = commands("baseline", "sign", files / "signed.envcheck", "--key", other)
+    assert "is replaced" in again.out
+    not_verified = commands("baseline", "verify", files / "signed.envcheck", "--key", key)
+    assert (not_verified.code, "NOT verified" in not_verified.out) == (1, True)
+    both = commands("baseline", "verify", files / "signed.envcheck", "--key", key, "--key", other)
+    assert both.code == 0
+
+
+def test_what_is_damaged_or_no_bundle_is_refused(create: Any, files: Path, commands: Commands) -> None:
+    assert create().code == 0
+    whole = (files / "tiny.envcheck").read_bytes()
+    broken = files / "broken.envcheck"
+    for data in (whole[:-100], whole[:2000] + b"?" + whole[2001:], b"hello"):
+        broken.write_bytes(data)
+        for command in (("verify",), ("show",), ("sign", "--key", files / "release.pem")):
+            said = commands("baseline", *command, broken)
+            assert said.code == 2
+            assert said.err.startswith("error: ")
+        assert broken.read_bytes() == data
+
+
+def test_nothing_half_written_is_left(create: Any, files: Path) -> None:
+    (files / "inputs.npz").write_bytes(npz({"image": SAMPLES}))
+    before = sorted(path.name for path in files.iterdir())
+    said = create()
+    assert said.code == 2
+    assert "lacks the input 'x'" in said.err
+    assert sorted(path.name for path in files.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--labels", "nowhere.npz"), "there is no such file of labels: nowhere.npz"),
+        (("--float-model", "nowhere.onnx"), "there is no such model: nowhere.onnx"),
+        (("--key", "nowhere.pem"), "there is no such key: nowhere.pem"),
+        (("--python", "/nowhere/python"), "there is no interpreter /nowhere/python"),
+        (("--deadline", "0"), "the deadline is 0 s"),
+        (("-o", "/nowhere/x.envcheck"), "there is no directory /nowhere"),
+        (("-o", "/tmp"), "/tmp is a directory"),
+        (("--expect-accuracy", "7"), "7"),
+        (("--name", "tiny"), "'tiny' is not a release"),
+    ],
+)
+def test_bad_options_are_refused(arguments: tuple[str, ...], words: str, create: Any) -> None:
+    said = create(*arguments)
+    assert said.code == 2
+    assert words in said.err
+
+
+def test_a_bundle_never_overwrites_what_it_is_made_from(create: Any, files: Path) -> None:
+    said = create("-o", files / "model.onnx")
+    assert said.code == 2
+    assert "would be overwritten" in said.err
+    assert (files / "model.onnx").read_bytes() == classifier()
+
+
+def test_no_such_model_is_named(files: Path, commands: Commands) -> None:
+    said = commands(
+        *("baseline", "create", files / "no.onnx", "--inputs", files / "inputs.npz", "--name", "a@1")
+    )
+    assert said.code == 2
+    assert said.err.startswith(f"error: there is no such model: {files / 'no.onnx'}")
+
+
+def test_remarks_go_to_stderr(files: Path, create: Any) -> None:
+    (files / "inputs.npz").write_bytes(npz({"x": SAMPLES[:2]}))
+    said = create()
+    assert said.code == 0
+    assert "warning: " in said.err
+    assert "holds 2 samples" in said.err
+
+
+def test_the_quantised_example_says_which_scale_was_used(files: Path, commands: Commands) -> None:
+    said = commands(
+        *("baseline", "create", DIGITS / "transformer-int8.onnx", "--inputs", DIGITS / "inputs.npz"),
+        *("--float-model", DIGITS / "transformer.onnx", "--labels", DIGITS / "labels.npz"),
+        *("--name", "digits-int8@1.3", "--quick", "-o", files / "int8.envcheck"),
+    )
+    assert said.code == 0
+    for words in ("18 nodes multiply U8S8", "quant. error", "from its float original", "0.978"):
+        assert words in said.out
