@@ -45,7 +45,9 @@ def all_pythons() -> dict[str, Path]:
             if candidate and subprocess.run([candidate, "-c", ""], capture_output=True).returncode == 0:
                 found[version] = Path(candidate)
                 break
-    return {**found, **interpreters()}
+    # A distribution's own Python, whose packages lie in dist-packages and often are egg-info.
+    own = {"system": Path("/usr/bin/python3")} if Path("/usr/bin/python3").exists() else {}
+    return {**found, **interpreters(), **own}
 
 
 @pytest.fixture

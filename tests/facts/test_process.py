@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -49,6 +51,19 @@ def test_what_can_not_be_started_says_why() -> None:
     ended = run_bounded(["/no/such/program"], environ=ENVIRON, deadline_s=1)
     assert ended.returncode is None
     assert ended.problem == "No such file or directory"
+
+
+def test_nothing_is_left_behind_when_the_agent_ends_early(tmp_path: Path) -> None:
+    note = tmp_path / "child"
+    code = (
+        "import threading, time; from envcheck.facts.process import run_bounded; "
+        f"command = ['sh', '-c', 'echo $$ > {note}.new; mv {note}.new {note}; sleep 100']; "
+        "run = lambda: run_bounded(command, environ={'PATH': '/usr/bin:/bin'}, deadline_s=60); "
+        "threading.Thread(target=run, daemon=True).start()\n"
+        f"while not __import__('os').path.exists('{note}'): time.sleep(0.01)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert _is_gone(int(note.read_text()))
 
 
 def _is_gone(pid: int) -> bool:

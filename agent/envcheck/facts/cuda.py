@@ -161,7 +161,8 @@ def _ask_nvml(scene: Scene) -> Nvml:
         return Nvml(error="not asked: these are files only")
     source = Path(__file__).with_name("nvml.py").read_text(encoding="ascii")
     command = [sys.executable, "-I", "-S", "-B", "-c", source]
-    ended = scene.host.run(command, environ=scene.host.environ, deadline_s=_NVML_DEADLINE_S)
+    limit = min(_NVML_DEADLINE_S, scene.left_s())
+    ended = scene.host.run(command, environ=scene.host.environ, deadline_s=limit)
     if ended.timed_out:
         return Nvml(error="no answer before the deadline")
     if ended.returncode is not None and ended.returncode < 0:

@@ -45,7 +45,10 @@ def capture(
     # The interpreter takes its time to start: the sections are imported meanwhile.
     from envcheck.facts.section import Scene
 
-    jobs = [_Job(name, gather, Scene(host, target, told.interpreter)) for name, gather in _chosen(sections)]
+    jobs = [
+        _Job(name, gather, Scene(host, target, told.interpreter, deadline))
+        for name, gather in _chosen(sections)
+    ]
     # Those that need the interpreter's answer come last: it is being asked meanwhile.
     for job in sorted(jobs, key=lambda job: job.name in _ASKING):
         job.start(min(deadline_s * _PATIENCE, deadline - time.monotonic()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import selectors
@@ -13,6 +14,9 @@ from dataclasses import dataclass
 
 OUTPUT_LIMIT = 64 * 1024 * 1024
 _ERRORS_KEPT = 64 * 1024
+
+# What runs now. When this process ends early (Ctrl-C, a deadline), none of it is left behind.
+_running: set[subprocess.Popen[bytes]] = set()
 
 
 @dataclass(frozen=True)
@@ -55,10 +59,12 @@ def run_bounded(
         )
     except (OSError, ValueError) as error:
         return Ended(None, problem=getattr(error, "strerror", None) or str(error))
+    _running.add(process)
     try:
         return _follow(process, time.monotonic() + deadline_s, limit)
     finally:
         _kill(process)
+        _running.discard(process)
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
@@ -104,3 +110,10 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     _wait(process, 1.0)
+
+
+@atexit.register
+def _kill_running() -> None:
+    for process in list(_running):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -29,16 +31,23 @@ class Unavailable(Exception):
 
 
 class Scene:
-    """Where a section is gathered: the machine, the target, and what the target's interpreter told.
+    """Where a section is gathered: the machine, the target, what its interpreter told, the time there is.
 
     Reading notes every file that is there but may not be read, so that this is never taken for absence.
     """
 
-    def __init__(self, host: Host, target: Target, ask: Callable[[], Interpreter]) -> None:
+    def __init__(
+        self, host: Host, target: Target, ask: Callable[[], Interpreter], deadline: float = math.inf
+    ) -> None:
         self.host = host
         self.target = target
         self.interpreter = ask
+        self._deadline = deadline
         self.unreadable: list[str] = []
+
+    def left_s(self) -> float:
+        """Return the seconds that are left for a process of this section, with some to spare for telling."""
+        return max(0.05, (self._deadline - time.monotonic()) * 0.9)
 
     def data(self, path: str) -> bytes | None:
         """Return a file's bytes, None when it is not there or may not be read (which is noted)."""

@@ -63,7 +63,7 @@ def _packages(sections: dict[str, Section]) -> Iterator[Remark]:
 
 def _differs(entry: dict[str, Any]) -> bool:
     copies = [mapping(copy) for copy in items(entry.get("shadowed"))]
-    return any(copy.get("version") != entry.get("version") or copy.get("same_folder") for copy in copies)
+    return any(copy.get(part) != entry.get(part) for copy in copies for part in ("version", "local"))
 
 
 def _system(sections: dict[str, Section]) -> Iterator[Remark]:
