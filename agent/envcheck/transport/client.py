@@ -25,6 +25,7 @@ from envcheck.transport.link import Link, Refused
 
 _WORTH_GZIP = 1024
 _UPLOAD_S = 600.0
+_GATE_LIMIT = 64 * 1024 * 1024
 
 A = TypeVar("A", ReportAnswer, ObjectAnswer, BundleAnswer)
 
@@ -93,7 +94,7 @@ def send_release(link: Link, release: str, bundle: str, policy: Policy, selector
 
 def ask_gate(link: Link, question: GateQuestion) -> GateAnswer:
     """Ask whether devices are ready. Raises Unreachable for an answer that does not fit the question."""
-    answer = link.ask("POST", "/v1/gate", GateAnswer, encode(question), read_s=120.0)
+    answer = link.ask("POST", "/v1/gate", GateAnswer, encode(question), read_s=120.0, limit=_GATE_LIMIT)
     for wrong, fits in _FITS.items():
         if not fits(question, answer):
             raise Unreachable(f"the gate's answer from {link.url} can't be right: {wrong}", "ask again")

@@ -21,7 +21,7 @@ D = TypeVar("D", bound=Document)
 # method, path, query, body -> header fields that say who asks
 Credentials = Callable[[str, str, str, bytes], Mapping[str, str]]
 
-MAX_ANSWER = 64 * 1024 * 1024
+MAX_ANSWER = 1024 * 1024
 _CONNECT_S = 10.0
 _CHUNK = 64 * 1024
 
@@ -80,8 +80,9 @@ class Link:
         content_type: str = "application/json",
         encoding: str = "",
         read_s: float = 60.0,
+        limit: int = MAX_ANSWER,
     ) -> D:
-        """Send one request and return the document of `kind` that answers it.
+        """Send one request and return the document of `kind` that answers it, of at most `limit` bytes.
 
         Raises Refused with the collector's own message for 4xx, Unreachable for everything that is not a
         collector's answer: no connection, 5xx, another host, a captive portal's page, other bytes.
@@ -90,7 +91,7 @@ class Link:
         if encoding:
             headers["Content-Encoding"] = encoding
         with self.open(method, path, body, headers=headers, read_s=read_s) as response:
-            data = _read(response, read_s)
+            data = _read(response, read_s, limit)
         return self._decode(data, kind, f"the answer of {self.url}{path}")
 
     @contextmanager
@@ -168,7 +169,7 @@ class Link:
 _PORTAL = "something else may have answered for the collector: a captive portal, a proxy, another service"
 
 
-def _read(response: Response, within_s: float) -> bytes:
+def _read(response: Response, within_s: float, limit: int = MAX_ANSWER) -> bytes:
     """Read a body of bounded size in bounded time, however slowly it drips."""
     encoding = response.headers.get("Content-Encoding", "identity").lower()
     if encoding != "identity":
@@ -180,7 +181,7 @@ def _read(response: Response, within_s: float) -> bytes:
     data, deadline = bytearray(), time.monotonic() + within_s
     while chunk := response.raw.read1(_CHUNK, decode_content=False):
         data += chunk
-        if len(data) > MAX_ANSWER or time.monotonic() > deadline:
+        if len(data) > limit or time.monotonic() > deadline:
             _endless(response)
     return bytes(data)
 
