@@ -27,7 +27,7 @@ from envcheck.contract.baseline import OutputReference
 from envcheck.contract.bundle import Bundle
 from envcheck.contract.document import decode, document_digest, encode
 from envcheck.contract.evidence import Evidence, Smoke
-from envcheck.errors import BadInput, Undetermined
+from envcheck.errors import BadInput, MissingExtra, Undetermined
 from envcheck.facts.host import Target
 from envcheck.smoke.run import run_smoke
 
@@ -236,6 +236,13 @@ def test_too_little_memory_is_evidence() -> None:
 def test_a_deadline_must_leave_some_time(digits: Bundle, deadline: float) -> None:
     with pytest.raises(BadInput, match="the deadline is"):
         smoke(digits, deadline_s=deadline)
+
+
+def test_an_agent_without_numpy_says_how_to_get_it(digits: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    with pytest.raises(MissingExtra) as caught:
+        smoke(digits)
+    assert caught.value.hint == "pip install 'envcheck[smoke]'"
 
 
 def test_a_temporary_directory_that_cannot_be_used_is_told(
