@@ -20,8 +20,9 @@ class Timing(Value, frozen=True, kw_only=True):
     """How latencies are taken, over the session's first inputs (their first slice).
 
     Warm-up: at least `warmup` runs, then until two successive runs agree within 5%, but no more than
-    `warmup_max` runs or `warmup_s` seconds, and none after a first run that took longer. Then until `runs` runs and `seconds` seconds are both
-    reached, but no more than `runs_max` runs or `seconds_max` seconds.
+    `warmup_max` runs or `warmup_s` seconds, and none after a first run that took longer than that. Then
+    until `runs` runs and `seconds` seconds are both reached, but no more than `runs_max` runs or
+    `seconds_max` seconds.
     """
 
     warmup: int = 3
