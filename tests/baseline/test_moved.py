@@ -41,7 +41,7 @@ def test_half_a_quantum_is_half_of_a_255th_of_the_range(array: Any) -> None:
     half = (max(wide.max(), 0) - min(wide.min(), 0)) / 510
     for moved in move_by_half_quantum({"x": array}):
         off = np.abs(moved["x"].astype(np.float64) - wide)
-        np.testing.assert_allclose(off, half, rtol=1e-6, atol=2.0**-22 * np.abs(wide).max(initial=0))
+        np.testing.assert_allclose(off, half, rtol=1e-6, atol=2.0**-22 * np.abs(wide).max(initial=0) + 1e-44)
 
 
 def test_only_floats_move_and_the_same_way_every_time() -> None:
