@@ -184,6 +184,16 @@ def test_sections_are_chosen_by_name() -> None:
         capture(Target(), sections=("gpu",))
 
 
+def test_an_interpreter_is_asked_only_for_what_it_knows(tmp_path: Path) -> None:
+    noting = tmp_path / "python"
+    noting.write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\n")
+    noting.chmod(0o755)
+    assert capture(Target(str(noting)), sections=("cpu", "memory")).sections["cpu"].status == "ok"
+    assert not (tmp_path / "asked").exists()
+    capture(Target(str(noting)), sections=("python",))
+    assert (tmp_path / "asked").exists()
+
+
 def _files() -> list[str]:
     names = {
         str(path.relative_to(root))

@@ -65,7 +65,7 @@ def capture(
     """
     import time
 
-    from envcheck.facts.asking import Asking
+    from envcheck.facts.asking import ASKING_SECTIONS, Asking
     from envcheck.facts.host import Host, Target, resolve_target
 
     limit = _DEADLINE_S if deadline is None else deadline
@@ -78,7 +78,7 @@ def capture(
     else:
         target = Target("")
     # The interpreter is asked before the rest is imported: both take their time side by side.
-    asking = Asking(target, host, time.monotonic() + limit)
+    asking = Asking(target, host, time.monotonic() + limit, sections or tuple(ASKING_SECTIONS))
     from envcheck.contract.fingerprint import SECTION_NAMES
     from envcheck.facts import gather
 

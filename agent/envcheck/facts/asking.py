@@ -8,23 +8,29 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Sequence
 
 from envcheck.facts.host import Host, Target
 from envcheck.facts.process import Ended
 
 # Of the time left, what the interpreter may take: sections that wait for it have some left to say so.
 _SHARE = 0.9
+# The sections that need the answer; without them nobody is asked.
+ASKING_SECTIONS = frozenset({"python", "packages", "onnxruntime", "cuda"})
 
 
 class Asking:
-    """The question to one interpreter, asked once and at once; `deadline` is in monotonic seconds."""
+    """The question to one interpreter, asked once and at once; `deadline` is in monotonic seconds.
 
-    def __init__(self, target: Target, host: Host, deadline: float) -> None:
+    Nobody is asked when the target names no interpreter or none of `sections` needs the answer.
+    """
+
+    def __init__(self, target: Target, host: Host, deadline: float, sections: Sequence[str]) -> None:
         self.deadline = deadline
         self._target, self._host = target, host
         self._ended: Ended | None = None
         self._thread = threading.Thread(target=self._run, name="interpreter", daemon=True)
-        if target.python:
+        if target.python and not ASKING_SECTIONS.isdisjoint(sections):
             self._thread.start()
 
     @property

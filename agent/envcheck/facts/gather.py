@@ -13,7 +13,7 @@ import msgspec
 from envcheck import __version__
 from envcheck.contract.fingerprint import SECTION_NAMES, Fingerprint, Section, make_fingerprint
 from envcheck.errors import BadInput
-from envcheck.facts.asking import Asking
+from envcheck.facts.asking import ASKING_SECTIONS, Asking
 from envcheck.facts.host import Host, Target
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def capture(
     """
     host = host or Host()
     deadline = time.monotonic() + deadline_s
-    told = _Told(asking or Asking(target, host, deadline))
+    told = _Told(asking or Asking(target, host, deadline, sections))
     # The interpreter takes its time to start: the sections are imported meanwhile.
     from envcheck.facts.section import Scene
 
@@ -50,13 +50,10 @@ def capture(
         for name, gather in _chosen(sections)
     ]
     # Those that need the interpreter's answer come last: it is being asked meanwhile.
-    for job in sorted(jobs, key=lambda job: job.name in _ASKING):
+    for job in sorted(jobs, key=lambda job: job.name in ASKING_SECTIONS):
         job.start(min(deadline_s * _PATIENCE, deadline - time.monotonic()))
     gathered = {job.name: job.finish(deadline) for job in jobs}
     return make_fingerprint(gathered, _now(), __version__)
-
-
-_ASKING = {"python", "packages", "onnxruntime", "cuda"}
 
 
 class _Told:
