@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from envcheck.commands.common import describe, device_name, notice, open_bundle, target_options
 from envcheck.commands.configuration import config_option, load_configuration
 from envcheck.errors import EXIT_FAIL, EXIT_PASS
+
+if TYPE_CHECKING:
+    from envcheck.contract.bundle import Bundle
+    from envcheck.contract.evidence import Smoke
 
 
 @click.command()
@@ -53,7 +58,6 @@ def smoke(
     configuration = load_configuration(config)
     limit = require_deadline(configuration.smoke_deadline_s if deadline is None else deadline)
     opened = open_bundle(bundle)
-    baseline = opened.baseline()
     serving = str(env_file) if env_file is not None else configuration.env_file
     target = resolve_target(python or configuration.python or None, serving or None)
     fingerprint = capture(target)
@@ -67,22 +71,22 @@ def smoke(
         progress=_tell_stage,
     )
     _tell_stage("")
-    document = encode(measured) + b"\n"
     if output is not None:
-        _write(output, document)
+        _write(output, encode(measured) + b"\n")
     if as_json:
-        click.echo(document, nl=False)
+        click.echo(encode(measured) + b"\n", nl=False)
     elif output is None:
-        from envcheck.output.console import console
-        from envcheck.output.smoke import smoke_text
-
-        title = (
-            f"{measured.release} on {describe(fingerprint, device_name(fingerprint, configuration.device))}"
-        )
-        console().print(smoke_text(measured, baseline, title))
+        _show(measured, opened, describe(fingerprint, device_name(fingerprint, configuration.device)))
     if opened.signature is None:
         notice(f"{bundle} is not signed; devices run it from a collector only when it is")
     return EXIT_PASS if measured.evidence.ending.status == "ok" else EXIT_FAIL
+
+
+def _show(measured: Smoke, bundle: Bundle, device: str) -> None:
+    from envcheck.output.console import console
+    from envcheck.output.smoke import smoke_text
+
+    console().print(smoke_text(measured, bundle.baseline(), f"{measured.release} on {device}"))
 
 
 def _tell_stage(stage: str) -> None:
