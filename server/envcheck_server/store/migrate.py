@@ -8,7 +8,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 
 from envcheck.errors import BadInput
 
@@ -28,9 +28,13 @@ def current_revision(connection: Connection) -> str:
 def upgrade(connection: Connection, revision: str = "head") -> None:
     """Run every revision that is missing, in the transaction of `connection`.
 
-    Raises BadInput when the database was made by a newer collector.
+    Raises BadInput when the database was made by a newer collector, or by something else.
     """
     found = current_revision(connection)
+    if not found and inspect(connection).get_table_names():
+        raise BadInput(
+            "the database holds the tables of another program", "name a file of its own with --database"
+        )
     scripts = ScriptDirectory(str(_MIGRATIONS))
     if found and found not in {script.revision for script in scripts.walk_revisions()}:
         raise BadInput(

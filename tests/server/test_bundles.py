@@ -1,0 +1,66 @@
+"""Bundles come in pieces, from where a transfer broke off."""
+
+from __future__ import annotations
+
+import pytest
+from support.collector import make_bundle, refused
+
+from envcheck.contract.canonical import digest
+
+
+@pytest.fixture
+def bundle() -> bytes:
+    return make_bundle()
+
+
+@pytest.fixture
+def path(collector, bundle) -> str:
+    collector.holder("baseline:write").push(bundle)
+    return f"/v1/bundles/{digest(bundle)}"
+
+
+def test_a_bundle_is_sent_to_devices_and_to_holders_of_tokens(collector, bundle, path) -> None:
+    device = collector.device()
+    for answer in (device.send("GET", path), collector.holder("baseline:write").send("GET", path)):
+        assert answer.status_code == 200
+        assert answer.content == bundle
+        assert answer.headers["Content-Type"] == "application/octet-stream"
+        assert answer.headers["Content-Length"] == str(len(bundle))
+        assert answer.headers["Accept-Ranges"] == "bytes"
+        assert answer.headers["ETag"] == f'"{digest(bundle)}"'
+
+
+@pytest.mark.parametrize("asked", ["0-0", "0-", "10-19", "100-", "-7", "5-999999999"])
+def test_ranges(collector, bundle, path, asked: str) -> None:
+    answer = collector.device().send("GET", path, Range=f"bytes={asked}")
+    first, _, last = asked.partition("-")
+    start = int(first) if first else len(bundle) - int(last)
+    stop = min(int(last) + 1, len(bundle)) if first and last else len(bundle)
+    assert answer.status_code == 206
+    assert answer.content == bundle[start:stop]
+    assert answer.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{len(bundle)}"
+
+
+@pytest.mark.parametrize("asked", ["9999999-", "7-3", "-", "-0"])
+def test_ranges_that_can_not_be(collector, bundle, path, asked: str) -> None:
+    answer = collector.device().send("GET", path, Range=f"bytes={asked}")
+    assert answer.status_code == 416
+    assert answer.headers["Content-Range"] == f"bytes */{len(bundle)}"
+
+
+@pytest.mark.parametrize("asked", ["bytes=0-1,5-6", "lines=1-2", "bytes=a-b"])
+def test_what_is_no_range_gets_the_whole(collector, bundle, path, asked: str) -> None:
+    answer = collector.device().send("GET", path, Range=asked)
+    assert (answer.status_code, answer.content) == (200, bundle)
+
+
+def test_conditions(collector, bundle, path) -> None:
+    device, tag = collector.device(), f'"{digest(bundle)}"'
+    assert device.send("GET", path, If_None_Match=tag).status_code == 304
+    assert device.send("GET", path, If_None_Match='"other"').status_code == 200
+    assert device.send("GET", path, Range="bytes=0-4", If_Range=tag).content == bundle[:5]
+    assert device.send("GET", path, Range="bytes=0-4", If_Range='"other"').content == bundle
+
+
+def test_a_bundle_that_is_not_there(collector, path) -> None:
+    assert "no such bundle" in refused(collector.device().send("GET", f"/v1/bundles/{'0' * 64}"), 404).message
