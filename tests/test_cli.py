@@ -177,6 +177,7 @@ def start(body: str, **options: Any) -> subprocess.Popen[bytes]:
 @pytest.mark.parametrize(
     "body",
     [
+        "print('a few words that are still in the buffer at the end')",
         "click.echo('x' * 1_000_000)",
         "[print(n) for n in range(1_000_000)]",
         "sys.stdout.write('x' * 1_000_000); return 0",

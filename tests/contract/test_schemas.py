@@ -13,7 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.documents import document_kinds, documents
 
@@ -35,6 +35,8 @@ def file_of(kind: type[Document]) -> str:
 
 
 VALIDATORS = {kind: load(file_of(kind)) for kind in KINDS if (SCHEMAS / file_of(kind)).exists()}
+# These look at the form of a document, not at its values.
+few = settings(max_examples=max(5, settings.default.max_examples // 5))
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.FORMAT)
 
 
@@ -74,12 +76,14 @@ def test_they_are_schemas_and_the_readme_says_what_each_is(name: str) -> None:
 
 
 @every_kind
+@few
 @given(st.data())
 def test_what_is_written_fits(kind: type[Document], data: st.DataObject) -> None:
     VALIDATORS[kind].validate(json.loads(encode(data.draw(documents(kind)))))
 
 
 @every_kind
+@few
 @given(st.data())
 def test_another_format_does_not_fit(kind: type[Document], data: st.DataObject) -> None:
     document = json.loads(encode(data.draw(documents(kind))))
@@ -92,6 +96,7 @@ def test_another_format_does_not_fit(kind: type[Document], data: st.DataObject) 
 
 
 @every_kind
+@few
 @given(st.data())
 def test_a_required_field_may_not_be_missing(kind: type[Document], data: st.DataObject) -> None:
     document = json.loads(encode(data.draw(documents(kind))))
