@@ -10,11 +10,11 @@ import msgspec
 
 from envcheck import __version__
 from envcheck.baseline.double import evaluate_in_double
-from envcheck.baseline.ensemble import Ensemble, count_sessions, run_ensemble
+from envcheck.baseline.ensemble import Ensemble, Member, ModuleOutputs, count_sessions, run_ensemble
 from envcheck.baseline.floor import Measured, check_alive, measure_floor
 from envcheck.baseline.material import Material, Prepared, prepare
 from envcheck.baseline.npz import write_npz
-from envcheck.contract.baseline import Baseline, parse_release
+from envcheck.contract.baseline import Baseline, OutputReference, parse_release
 from envcheck.contract.bundle import (
     BASELINE,
     FINGERPRINT,
@@ -64,6 +64,7 @@ def create_baseline(
     fingerprint: Fingerprint,
     options: Options = Options(),
     *,
+    module: ModuleOutputs | None = None,
     progress: Say | None = None,
     notice: Say | None = None,
     created_at: str | None = None,
@@ -71,7 +72,8 @@ def create_baseline(
     """Measure `material` in `target` and return the bundle's members, to be given to `build_bundle`.
 
     `fingerprint` is of that same environment; only its shared facts go in. `progress` is called
-    with each stage of the child processes, `notice` with sentences that the person should read.
+    with each stage of the child processes, `notice` with sentences that the person should read. `module` is
+    what the exported module gives itself: its double precision is then the reference.
     Equal measurements make equal bytes, apart from `created_at` and the timings.
 
     Raises BadInput for whatever does not fit or proves nothing, Undetermined when the model could not be
@@ -81,7 +83,7 @@ def create_baseline(
     say = notice or (lambda _: None)
     prepared = prepare(material)
     ensemble = run_ensemble(prepared, target, options.providers, options.deadline_s, progress)
-    measured = _measure(prepared, ensemble, options)
+    measured = _measure(prepared, ensemble, options, module)
     for remark in (*prepared.remarks, *measured.remarks):
         say(remark)
     members = {
@@ -117,11 +119,20 @@ def count_stages(material: Material, options: Options) -> int:
     return count_sessions(float_model=material.float_model is not None) + own
 
 
-def _measure(prepared: Prepared, ensemble: Ensemble, options: Options) -> Measured:
+def _measure(
+    prepared: Prepared, ensemble: Ensemble, options: Options, module: ModuleOutputs | None
+) -> Measured:
     quantised = multiplies_quantised(prepared.graph.quantised)
-    measured = measure_floor(
-        ensemble, evaluate_in_double(prepared), quantised=quantised, labels=prepared.labels
-    )
+    double = evaluate_in_double(prepared) if module is None else module.double
+    if module is not None:
+        ensemble.members.append(Member(module.own, aside=True))
+    measured = measure_floor(ensemble, double, quantised=quantised, labels=prepared.labels)
+    strays = [name for name, output in measured.outputs.items() if _is_median(output)]
+    if module is not None and strays:
+        raise BadInput(
+            f"output {strays[0]}: the exported model does not give what the module gives",
+            "export it in evaluation mode, and see what the exporter warns of",
+        )
     check_alive(
         measured.references,
         prepared.batching.samples,
@@ -129,6 +140,10 @@ def _measure(prepared: Prepared, ensemble: Ensemble, options: Options) -> Measur
         constant=options.accept_constant,
     )
     return measured
+
+
+def _is_median(output: OutputReference) -> bool:
+    return output.floor is not None and output.floor.basis == "ensemble-median"
 
 
 def _required(ensemble: Ensemble, packages: Sequence[str], fingerprint: Fingerprint) -> list[str]:

@@ -34,11 +34,15 @@ Outputs = Mapping[str, "Array"]
 
 @dataclass(frozen=True)
 class Member:
-    """One way the model was run: outputs by name. `served` members ran as a device runs them."""
+    """One way the model was run: outputs by name.
+
+    `served` members ran as a device runs them; `aside` ones (moved inputs, another runtime) widen the
+    floor but are no part of the median.
+    """
 
     outputs: Outputs
-    served: bool
-    moved: bool
+    served: bool = False
+    aside: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,14 @@ def _write_job(prepared: Prepared, providers: Sequence[str], workdir: Path, thre
         sessions=_sessions(prepared, providers, list(inputs), threads),
         distributions=True,
     )
+
+
+@dataclass(frozen=True)
+class ModuleOutputs:
+    """What the module that was exported gives itself: in double precision, and in its own."""
+
+    double: Outputs
+    own: Outputs
 
 
 def count_sessions(*, float_model: bool) -> int:
@@ -165,7 +177,9 @@ def _read(run: ChildRun, job: Job) -> Ensemble:
         for inputs in spec.inputs:
             unrepeatable |= session.differing_outputs(inputs)
             served = spec.optimisation == SERVED
-            members += [Member(found, served, inputs != _GOLDEN) for found in _runs(run, session, inputs)]
+            members += [
+                Member(found, served, aside=inputs != _GOLDEN) for found in _runs(run, session, inputs)
+            ]
     return Ensemble(members, original, run.result.distributions, unrepeatable)
 
 

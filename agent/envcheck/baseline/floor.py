@@ -90,7 +90,7 @@ def check_alive(references: Mapping[str, Array], samples: int, *, non_finite: bo
 
 
 def _plain(members: Sequence[Member], *, served: bool) -> list[Member]:
-    return [member for member in members if not member.moved and (member.served or not served)]
+    return [member for member in members if not member.aside and (member.served or not served)]
 
 
 def _reference(
