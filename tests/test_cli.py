@@ -171,7 +171,9 @@ sys.exit(run_cli(command, []))
 
 def start(body: str, **options: Any) -> subprocess.Popen[bytes]:
     program = PROGRAM.format(body=body)
-    return subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, **options)
+    # Buffered, as people run it: what is still in the buffer at the end counts too.
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, env=environ, **options)
 
 
 @pytest.mark.parametrize(
