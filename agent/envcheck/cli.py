@@ -97,14 +97,14 @@ def run_cli(command: click.Command, arguments: list[str] | None = None) -> int:
     except SystemExit as leave:
         # click ends a broken pipe with code 1, which here says that a device is not ready; that it put
         # another stdout in the place of the broken one is all that tells it from an exit on purpose.
-        return _code(leave) if sys.stdout is stdout else _unread()
+        return _code(leave) if sys.stdout is stdout else _unwritten()
     except BrokenPipeError:
-        return _unread()
+        return _unwritten()
     except OSError as error:
         if error.errno != errno.ENOSPC:
             return _internal(error)
         tell(EnvcheckError(f"the output can't be written: {error}"))
-        return EXIT_UNKNOWN
+        return _unwritten()
     except Exception as error:  # noqa: BLE001 (the last resort: told as a fault of envcheck, with its own code)
         return _internal(error)
     return code
@@ -133,8 +133,8 @@ def _interrupted_or_misused(error: BaseException) -> int:
     return EXIT_USAGE
 
 
-def _unread() -> int:
-    """The reader went away (`| head`): nobody has read the answer, so it is not a pass."""
+def _unwritten() -> int:
+    """Nobody has read the whole answer (`| head`, a full disk): so it is neither a pass nor a fail."""
     # The interpreter must not try to write the rest at exit, and there may be no file below (in a test).
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
