@@ -26,6 +26,8 @@ async def enroll(call: Call) -> Document | ASGIResponse:
     if signed is None:
         raise Unauthenticated("the request is not signed")
     service = call.site.services.enrolment
+    # Strangers do not get as far as the queue of writes.
+    await call.site.read(service.check, enrolment, signed)
     return await call.site.write(lambda: service.enrol(enrolment, signed))
 
 

@@ -26,7 +26,7 @@ async def healthz(_call: Call) -> Document | ASGIResponse:
 
 async def readyz(call: Call) -> Document | ASGIResponse:
     """Answer "ready" when the store can be read and written."""
-    await call.site.write(call.site.services.store.check)
+    await call.site.write(call.site.services.readiness.check)
     return Health(status="ready")
 
 

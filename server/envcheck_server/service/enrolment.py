@@ -27,16 +27,20 @@ class EnrolmentService:
         self._store = store
         self._clock = clock
 
-    def enrol(self, enrolment: Enrolment, signed: SignedRequest) -> EnrolmentAnswer:
-        """Enrol a device with the key that signed the request.
-
-        Raises BadInput, Unauthenticated (the key, the token), Forbidden (used up, revoked) or Conflict.
-        """
+    def check(self, enrolment: Enrolment, signed: SignedRequest) -> None:
+        """Refuse, without writing, what needs no closer look; raises BadInput or Unauthenticated."""
         _check(enrolment)
         if signed.keyid != key_id(enrolment.public_key) or not is_signed_by(
             enrolment.public_key, signed.signature, signed.base
         ):
             raise Unauthenticated("the request is not signed by the key that it enrols")
+        check_token(self._store.tokens.find(secret_hash(enrolment.token)), self._clock())
+
+    def enrol(self, enrolment: Enrolment, signed: SignedRequest) -> EnrolmentAnswer:
+        """Enrol a device with the key that signed the request, once `check` let it pass.
+
+        Raises Unauthenticated (the token), Forbidden (used up, revoked) or Conflict.
+        """
         now = self._clock()
         plan = self._store.devices.enrol(
             enrolment.device,
@@ -153,7 +157,9 @@ def _accept(found: Device, keys: list[Key], named: str) -> tuple[Device, list[Ke
         if one.key_id != chosen.key_id
     ]
     if chosen.key_id == found.key_id:
-        return replace(found, state="accepted", hardware=""), [*others, chosen]
+        # Out of quarantine, the hardware that it reports next is the one that counts.
+        hardware = "" if found.state == "quarantined" else found.hardware
+        return replace(found, state="accepted", hardware=hardware), [*others, chosen]
     speaking = _speaking_with(chosen, "accepted", found.labels, chosen.created_at)
     return replace(speaking, enrolled_at=found.enrolled_at), [*others, chosen]
 

@@ -11,6 +11,7 @@ from envcheck_server.service.fleet import FleetService
 from envcheck_server.service.gate import GateService
 from envcheck_server.service.judgements import JudgementService
 from envcheck_server.service.objects import ObjectService
+from envcheck_server.service.readiness import ReadinessService
 from envcheck_server.service.releases import ReleaseService
 from envcheck_server.service.reports import ReportService, judge_receipt
 from envcheck_server.service.times import Clock
@@ -34,6 +35,7 @@ class Services:
     releases: ReleaseService
     gate: GateService
     fleet: FleetService
+    readiness: ReadinessService
 
 
 def make_services(settings: Settings, store: Store, clock: Clock = lambda: int(time.time())) -> Services:
@@ -58,6 +60,7 @@ def make_services(settings: Settings, store: Store, clock: Clock = lambda: int(t
         releases=releases,
         gate=GateService(store, releases, judgements, clock),
         fleet=make_fleet(store, clock),
+        readiness=ReadinessService(store),
     )
 
 
