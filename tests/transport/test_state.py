@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,24 +76,24 @@ def test_a_damaged_sequence_is_never_guessed(state: State) -> None:
     assert "enroll" in caught.value.hint
 
 
-def _hold(directory: Path, locked: object, release: object) -> None:
-    with State(directory).lock():
-        locked.set()  # type: ignore[attr-defined]
-        release.wait(20)  # type: ignore[attr-defined]
+_HOLD = """
+import sys
+from pathlib import Path
+from envcheck.transport.state import State
+with State(Path(sys.argv[1])).lock():
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_two_runs_at_once_are_refused(state: State) -> None:
-    context = multiprocessing.get_context("spawn")
-    locked, release = context.Event(), context.Event()
-    other = context.Process(target=_hold, args=(state.directory, locked, release))
-    other.start()
-    try:
-        assert locked.wait(20)
+    command = [sys.executable, "-c", _HOLD, state.directory]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
         with pytest.raises(BadInput, match="another run"), state.lock():
             pass
-    finally:
-        release.set()
-        other.join(20)
+        other.communicate(timeout=20)
     with state.lock():
         pass
 

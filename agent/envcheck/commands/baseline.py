@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from envcheck.commands.common import notice, open_bundle, read_file, target_options
+from envcheck.commands.common import notice, open_bundle, read_file, target_options, write_output
 from envcheck.commands.key import read_public_key
 from envcheck.errors import EXIT_FAIL, EXIT_PASS, BadInput
 
@@ -116,7 +116,7 @@ def create(
             material, name, target, fingerprint, options, progress=progress, notice=notice
         )
     data = build_bundle(name, members, signing)
-    _write(written, data)
+    write_output(written, data, "bundle")
     _print(read_bundle(data, str(written)), f"{written} ({len(data) / 1000:.0f} kB) is ready")
 
 
@@ -196,7 +196,7 @@ def sign(bundle: Path, key: Path, output: Path | None) -> None:
     opened = open_bundle(bundle)
     opened.baseline()
     written = _writable(output or bundle, key)
-    _write(written, sign_bundle(opened, signing))
+    write_output(written, sign_bundle(opened, signing), "bundle")
     public = public_key_of(signing)
     before = opened.signer()
     if before not in (None, public):
@@ -225,15 +225,6 @@ def _writable(path: Path, *sources: Path | None) -> Path:
     if path.exists() and any(source is not None and path.samefile(source) for source in sources):
         raise BadInput(f"{path} would be overwritten by the bundle", "choose another name with -o")
     return path
-
-
-def _write(path: Path, data: bytes) -> None:
-    from envcheck.transport.files import refuse_write, write_whole
-
-    try:
-        write_whole(path, data, mode=0o644)
-    except OSError as error:
-        raise refuse_write("the bundle", path, error) from None
 
 
 def _print(bundle: Bundle, last: str) -> None:

@@ -15,6 +15,7 @@ from envcheck.commands.common import (
     notice,
     open_bundle,
     target_options,
+    tell_stage,
 )
 from envcheck.commands.configuration import config_option, load_configuration
 
@@ -72,7 +73,9 @@ def check(
         fingerprint=fingerprint.digest,
         quick=quick or configuration.smoke_quick,
         deadline_s=configuration.smoke_deadline_s if deadline is None else deadline,
+        progress=tell_stage,
     )
+    tell_stage("")
     findings = judge(reference, shared_fingerprint(fingerprint), smoke.evidence, rules)
     verdict = decide(
         findings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,24 @@ def notice(message: str) -> None:
     from envcheck.contract.text import printable
 
     click.echo(f"warning: {printable(message)}", err=True)
+
+
+def tell_stage(stage: str) -> None:
+    """Say on a terminal what a long run is at, and at its end nothing; a log gets none of it."""
+    from envcheck.contract.text import printable
+
+    if sys.stderr.isatty():
+        click.echo(f"\r\x1b[K{printable(stage)}", err=True, nl=False)
+
+
+def write_output(path: Path, data: bytes, what: str = "file") -> None:
+    """Write a file that a person named, whole or not at all; raises BadInput when that is not possible."""
+    from envcheck.transport.files import refuse_write, write_whole
+
+    try:
+        write_whole(path, data, mode=0o644)
+    except OSError as error:
+        raise refuse_write(f"the {what}", path, error) from None
 
 
 def target_options(function: Any) -> Any:

@@ -9,13 +9,12 @@ from pathlib import Path
 import click
 
 from envcheck.commands.collector import collector_options, open_link
-from envcheck.commands.common import EXIT_BY_OUTCOME, read_file
+from envcheck.commands.common import EXIT_BY_OUTCOME, read_file, write_output
 from envcheck.contract.baseline import parse_release
 from envcheck.contract.document import encode
 from envcheck.contract.selector import is_device_id, parse_selector
 from envcheck.contract.wire import GateAnswer, GateQuestion
 from envcheck.errors import BadInput
-from envcheck.transport.files import refuse_write, write_whole
 
 FORMATS = ("text", "json", "junit", "sarif", "markdown")
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
@@ -154,10 +153,7 @@ def _write(answer: GateAnswer, form: str, file: Path | None) -> None:
     if file is None:
         click.echo(data, nl=False)
         return
-    try:
-        write_whole(file, data if isinstance(data, bytes) else data.encode("utf-8"), mode=0o666)
-    except OSError as error:
-        raise refuse_write("the file", file, error) from None
+    write_output(file, data if isinstance(data, bytes) else data.encode("utf-8"))
 
 
 def _render(answer: GateAnswer, form: str, *, to_file: bool) -> str | bytes:

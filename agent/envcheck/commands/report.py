@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from envcheck.commands.common import notice
+from envcheck.commands.common import notice, tell_stage
 from envcheck.commands.configuration import Configuration, config_option, load_configuration
 from envcheck.contract.canonical import digest
 from envcheck.contract.document import encode
@@ -195,6 +195,7 @@ class _Run:
             fingerprint=environment.digest,
             quick=configuration.smoke_quick,
             deadline_s=configuration.smoke_deadline_s,
-            progress=lambda text: click.echo(inert(f"{offer.release}: {text}"), err=True),
+            progress=lambda stage: tell_stage(f"{offer.release}: {stage}"),
         )
+        tell_stage("")
         return self._results.put(smoke, setup)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from envcheck.commands.common import describe, device_name, notice, open_bundle, target_options
+from envcheck.commands.common import (
+    describe,
+    device_name,
+    notice,
+    open_bundle,
+    target_options,
+    tell_stage,
+    write_output,
+)
 from envcheck.commands.configuration import config_option, load_configuration
 from envcheck.errors import EXIT_FAIL, EXIT_PASS
 
@@ -68,11 +75,11 @@ def smoke(
         providers=providers or None,
         quick=quick or configuration.smoke_quick,
         deadline_s=limit,
-        progress=_tell_stage,
+        progress=tell_stage,
     )
-    _tell_stage("")
+    tell_stage("")
     if output is not None:
-        _write(output, encode(measured) + b"\n")
+        write_output(output, encode(measured) + b"\n")
     if as_json:
         click.echo(encode(measured) + b"\n", nl=False)
     elif output is None:
@@ -87,20 +94,3 @@ def _show(measured: Smoke, bundle: Bundle, device: str) -> None:
     from envcheck.output.smoke import smoke_text
 
     console().print(smoke_text(measured, bundle.baseline(), f"{measured.release} on {device}"))
-
-
-def _tell_stage(stage: str) -> None:
-    """Say on a terminal what the child is at, and at the end nothing; a log gets none of it."""
-    from envcheck.contract.text import printable
-
-    if sys.stderr.isatty():
-        click.echo(f"\r\x1b[K{printable(stage)}", err=True, nl=False)
-
-
-def _write(path: Path, data: bytes) -> None:
-    from envcheck.transport.files import refuse_write, write_whole
-
-    try:
-        write_whole(path, data, mode=0o644)
-    except OSError as error:
-        raise refuse_write("the file", path, error) from None

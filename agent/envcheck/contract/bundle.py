@@ -86,7 +86,7 @@ class Bundle:
                 f"{self.source}: the manifest says {self.manifest.release!r}, "
                 f"the baseline {baseline.release!r}"
             )
-        if baseline.graph.sha256 != digest(self.members[MODEL]):
+        if baseline.graph.sha256 != self.manifest.members[MODEL]:
             raise BadInput(f"{self.source}: the baseline describes another model than the one beside it")
         return baseline
 
