@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,7 +18,13 @@ from envcheck.commands.common import (
     target_options,
     tell_stage,
 )
-from envcheck.commands.configuration import config_option, load_configuration
+from envcheck.commands.configuration import Configuration, config_option, load_configuration
+
+if TYPE_CHECKING:
+    from envcheck.contract.bundle import Bundle
+    from envcheck.contract.policy import Policy
+    from envcheck.contract.verdict import Verdict
+    from envcheck.output.verdict import Measured
 
 
 @click.command()
@@ -50,42 +57,19 @@ def check(
       envcheck check digits@1.3.envcheck --policy strict --json
     """
     from envcheck.contract.document import encode
-    from envcheck.contract.fingerprint import shared_fingerprint
-    from envcheck.contract.wire import result_of
-    from envcheck.facts.gather import capture
-    from envcheck.facts.host import resolve_target
-    from envcheck.judge.decide import DeviceReadings, decide
-    from envcheck.judge.judge import judge
-    from envcheck.judge.reference import reference_of
-    from envcheck.smoke.run import run_smoke
 
     configuration = load_configuration(config)
     rules = find_policy(policy or configuration.policy or "default")
     opened = open_bundle(bundle)
-    reference = reference_of(opened)
     serving = str(env_file) if env_file is not None else configuration.env_file
-    target = resolve_target(python or configuration.python or None, serving or None)
-
-    fingerprint = capture(target)
-    smoke = run_smoke(
+    verdict, title, measured = _judge_here(
         opened,
-        target,
-        fingerprint=fingerprint.digest,
+        rules,
+        configuration,
+        python=python or configuration.python,
+        env_file=serving,
         quick=quick or configuration.smoke_quick,
         deadline_s=configuration.smoke_deadline_s if deadline is None else deadline,
-        progress=tell_stage,
-    )
-    tell_stage("")
-    findings = judge(reference, shared_fingerprint(fingerprint), smoke.evidence, rules)
-    verdict = decide(
-        findings,
-        DeviceReadings(result=result_of(smoke)),
-        labels={},
-        waivers=[],
-        policy=rules,
-        now=datetime.now(timezone.utc),
-        release=reference.baseline.release,
-        subject=device_name(fingerprint, configuration.device),
     )
     exit_code = EXIT_BY_OUTCOME[verdict.outcome]
     if as_json:
@@ -93,11 +77,56 @@ def check(
         return exit_code
 
     from envcheck.output.console import console
-    from envcheck.output.verdict import Measured, verdict_text
+    from envcheck.output.verdict import verdict_text
 
-    measured = Measured(reference.baseline, smoke.evidence, smoke.readings)
-    title = f"{verdict.release} on {describe(fingerprint, verdict.subject)}"
     console().print(verdict_text(verdict, title, measured, exit_code))
     if opened.signature is None:
         notice(f"{bundle} is not signed; devices run it from a collector only when it is")
     return exit_code
+
+
+def _judge_here(
+    bundle: Bundle,
+    policy: Policy,
+    configuration: Configuration,
+    *,
+    python: str,
+    env_file: str,
+    quick: bool,
+    deadline_s: float,
+) -> tuple[Verdict, str, Measured]:
+    """Return the verdict on this machine, its title for people, and what was measured."""
+    from envcheck.contract.fingerprint import shared_fingerprint
+    from envcheck.contract.wire import result_of
+    from envcheck.facts.gather import capture
+    from envcheck.facts.host import resolve_target
+    from envcheck.judge.decide import DeviceReadings, decide
+    from envcheck.judge.judge import judge
+    from envcheck.judge.reference import reference_of
+    from envcheck.output.verdict import Measured
+    from envcheck.smoke.run import run_smoke
+
+    reference = reference_of(bundle)
+    target = resolve_target(python or None, env_file or None)
+    fingerprint = capture(target)
+    smoke = run_smoke(
+        bundle,
+        target,
+        fingerprint=fingerprint.digest,
+        quick=quick,
+        deadline_s=deadline_s,
+        progress=tell_stage,
+    )
+    tell_stage("")
+    verdict = decide(
+        judge(reference, shared_fingerprint(fingerprint), smoke.evidence, policy),
+        DeviceReadings(result=result_of(smoke)),
+        labels={},
+        waivers=[],
+        policy=policy,
+        now=datetime.now(timezone.utc),
+        release=reference.baseline.release,
+        subject=device_name(fingerprint, configuration.device),
+    )
+    title = f"{verdict.release} on {describe(fingerprint, verdict.subject)}"
+    return verdict, title, Measured(reference.baseline, smoke.evidence, smoke.readings)
