@@ -8,10 +8,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from envcheck.contract.fingerprint import SharedFingerprint
+from envcheck.judge.paths import matches
 
 _MOST_LINES = 8
-# Sections in the order in which they explain something.
-_ORDER = ("cpu", "onnxruntime", "cuda", "python", "packages", "variables", "system", "memory")
+# What can explain a blocked device to a person, best first; the other facts only repeat it.
+_EXPLAINING = (
+    "cpu.isa",
+    "onnxruntime.providers",
+    "onnxruntime.conflicts",
+    "cuda.driver",
+    "cuda.gpus",
+    "packages.*.version",
+    "packages.*.local",
+    "python.version",
+    "python.implementation",
+    "variables.values.*",
+    "system.machine",
+    "system.os.version_id",
+    "system.kernel",
+    "cpu.model",
+    "memory.total_mib",
+)
 # Digests tell machines apart, but people nothing.
 _DIGEST = re.compile(r"[0-9a-f]{16,}")
 
@@ -87,7 +104,7 @@ def _traits(fingerprint: SharedFingerprint, required: Collection[str]) -> Iterat
         facts = section.facts
         if name == "packages":
             facts = {title: facts[title] for title in required if title in facts}
-        yield from _walk((name,), facts)
+        yield from (trait for trait in _walk((name,), facts) if _rank(trait.path)[0] < len(_EXPLAINING))
 
 
 def _walk(path: Path, value: Any) -> Iterator[_Trait]:
@@ -113,7 +130,8 @@ def _and(traits: Sequence[_Trait]) -> str:
 
 
 def _rank(path: Path) -> tuple[int, Path]:
-    return (_ORDER.index(path[0]) if path[0] in _ORDER else len(_ORDER), path)
+    ranks = (number for number, pattern in enumerate(_EXPLAINING) if matches(pattern, path))
+    return (0 if len(path) == 1 else next(ranks, len(_EXPLAINING)), path)
 
 
 def _total(environments: Sequence[Environment]) -> int:
