@@ -95,9 +95,10 @@ def run_cli(command: click.Command, arguments: list[str] | None = None) -> int:
         tell(error)
         return error.exit_code
     except SystemExit as leave:
-        # click ends a broken pipe with code 1, which here says that a device is not ready; that it put
-        # another stdout in the place of the broken one is all that tells it from an exit on purpose.
-        return _code(leave) if sys.stdout is stdout else _unwritten()
+        # click and rich end a broken pipe with code 1, which here says that a device is not ready. click
+        # leaves another stdout in the place of the broken one, rich the error as the context.
+        broken = sys.stdout is not stdout or isinstance(leave.__context__, BrokenPipeError)
+        return _unwritten() if broken else _code(leave)
     except BrokenPipeError:
         return _unwritten()
     except OSError as error:

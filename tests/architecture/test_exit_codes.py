@@ -131,10 +131,9 @@ def test_130_interrupted() -> None:
     assert said.strip() == "interrupted"
 
 
-def test_a_pipe_that_nobody_reads_is_no_pass() -> None:
-    with subprocess.Popen(
-        [COMMAND, "capture", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
+@pytest.mark.parametrize("arguments", [["capture", "--json"], ["capture"], ["--help"]])
+def test_a_pipe_that_nobody_reads_is_neither_pass_nor_fail(arguments: list[str]) -> None:
+    with subprocess.Popen([COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
