@@ -181,7 +181,7 @@ def start(body: str, **options: Any) -> subprocess.Popen[bytes]:
     [
         "print('a few words that are still in the buffer at the end')",
         "click.echo('x' * 1_000_000)",
-        "from rich.console import Console; Console().print('x' * 1_000_000)",
+        "from rich.console import Console; [Console().print('x') for _ in range(9)]",
         "[print(n) for n in range(1_000_000)]",
         "sys.stdout.write('x' * 1_000_000); return 0",
     ],
