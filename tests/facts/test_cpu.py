@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -7,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envcheck.facts import cpu
-from envcheck.facts.cpu import parse_blocks, parse_cpuinfo, parse_size
+from envcheck.facts.auxv import make_auxv
+from envcheck.facts.cpu_identity import parse_blocks, parse_cpuinfo
+from envcheck.facts.cpu_sysfs import parse_size, short_list
 from envcheck.facts.host import Host
 from envcheck.facts.isa import arm_isa, arm_level, x86_isa, x86_level
 from envcheck.facts.section import Scene, Unavailable, cpu_list, integer
@@ -126,3 +129,69 @@ def test_any_text_is_read(text: str) -> None:
 def test_any_text_holds_a_reasonable_integer_or_none(text: str) -> None:
     number = integer(text)
     assert number is None or abs(number) < 10**18
+
+
+def test_clusters_are_told_apart_by_part_and_capacity(
+    tree: Callable[..., Host], scene: Callable[..., Scene]
+) -> None:
+    base = "sys/devices/system/cpu"
+    blocks = "".join(
+        f"processor : {number}\nFeatures : fp asimd\nCPU implementer : 0x41\nCPU part : {part}\n\n"
+        for number, part in enumerate(["0xd05"] * 4 + ["0xd41"] * 4)
+    )
+    capacities = [250] * 4 + [891] * 3 + [1024]
+    files = {f"{base}/cpu{number}/cpu_capacity": f"{value}\n" for number, value in enumerate(capacities)}
+    speeds = {4: 2700000, 7: 3000000}
+    files |= {f"{base}/cpu{n}/cpufreq/cpuinfo_max_freq": f"{khz}\n" for n, khz in speeds.items()}
+    found = cpu.gather(scene(tree({"proc/cpuinfo": blocks, **files})))
+    assert [(k["name"], k["cpus"], k["capacity"], k.get("max_mhz")) for k in found.shared["kinds"]] == [
+        ("Cortex-A55", "0-3", 250, None),
+        ("Cortex-A78", "4-6", 891, 2700),
+        ("Cortex-A78", "7", 1024, 3000),
+    ]
+
+
+def test_hybrid_x86_by_the_kernels_lists(tree: Callable[..., Host], scene: Callable[..., Scene]) -> None:
+    host = tree(
+        {
+            "proc/cpuinfo": "processor : 0\nflags : lm sse sse2\n",
+            "sys/devices/cpu_core/cpus": "0-3\n",
+            "sys/devices/cpu_atom/cpus": "4-11\n",
+            "sys/devices/system/cpu/cpu1/cpufreq/cpuinfo_max_freq": "4700000\n",
+        }
+    )
+    assert cpu.gather(scene(host)).shared["kinds"] == [
+        {"name": "performance", "count": 4, "cpus": "0-3", "max_mhz": 4700},
+        {"name": "efficiency", "count": 8, "cpus": "4-11"},
+    ]
+
+
+def test_what_contradicts_cpuinfo_is_recorded_with_it(
+    tree: Callable[..., Host], scene: Callable[..., Scene]
+) -> None:
+    cpuid = b'{"leaves":{"1":[0,0,268435456,100663296],"7":[0,32,0,0],"80000001":[0,0,0,536870912]}}'
+    text = "processor : 0\nflags : lm sse sse2 fma avx\n"
+    host = tree({"proc/cpuinfo": text, ".answers/cpuid.json": cpuid})
+    found = cpu.gather(scene(host)).shared
+    assert found["isa"] == ["avx", "fma", "lm", "sse", "sse2"]
+    assert found["contradictions"] == [{"source": "cpuid", "only_here": ["avx2"], "only_in_cpuinfo": ["fma"]}]
+
+
+def test_an_emulated_processor_contradicts_the_hosts_cpuinfo(
+    tree: Callable[..., Host], scene: Callable[..., Scene]
+) -> None:
+    auxv = make_auxv({6: 4096, 16: 0b11 | 1 << 20})
+    found = cpu.gather(scene(tree({"proc/cpuinfo": arm("0xd08", 1), "proc/thread-self/auxv": auxv}))).shared
+    assert found["contradictions"] == [{"source": "auxv", "only_here": ["asimddp"]}]
+
+
+def test_this_machine_itself(scene: Callable[..., Scene]) -> None:
+    found = cpu.gather(scene(Host()))
+    assert found.shared["platform"] == os.uname().machine
+    assert found.device["affinity"] == sorted(os.sched_getaffinity(0))
+    assert found.shared["affinity"] == len(os.sched_getaffinity(0))
+
+
+@given(st.sets(st.integers(0, 400)))
+def test_lists_are_written_as_the_kernel_does(numbers: set[int]) -> None:
+    assert cpu_list(short_list(numbers)) == sorted(numbers)

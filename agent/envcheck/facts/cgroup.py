@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from envcheck.facts.section import Scene, integer
+from envcheck.facts.section import Scene, integer, pairs
 
 _ROOT = "/sys/fs/cgroup"
 # Version 1 writes "no limit" as the largest page-aligned number.
@@ -23,6 +23,16 @@ def cpu_quota(scene: Scene) -> float | None:
         quota, period = (scene.number(f"{folder}/cpu.cfs_{name}_us") for name in ("quota", "period"))
         quotas.append(_share(quota, period))
     return min((quota for quota in quotas if quota is not None), default=None)
+
+
+def throttled_periods(scene: Scene) -> int | None:
+    """Return in how many periods the quota stopped this process's group, None where nobody counts."""
+    for controller in ("", "cpu"):
+        folders = _folders(scene, controller)
+        told = pairs(scene.text(f"{folders[-1]}/cpu.stat") or "", " ") if folders else {}
+        if (count := integer(told.get("nr_throttled", ""))) is not None:
+            return count
+    return None
 
 
 def parse_cpu_max(text: str) -> float | None:

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 
 from envcheck.contract.fingerprint import Section
-from envcheck.facts.cgroup import cpu_quota
-from envcheck.facts.isa import arm_isa, arm_level, arm_part, arm_vendor, x86_isa, x86_level
-from envcheck.facts.section import Facts, Scene, Unavailable, cpu_list, integer, section
+from envcheck.facts.auxv import Auxv, parse_auxv
+from envcheck.facts.cgroup import cpu_quota, throttled_periods
+from envcheck.facts.cpu_identity import Core, Identity, parse_cpuinfo
+from envcheck.facts.cpu_sysfs import CPUS, Frequencies, caches, cores_and_sockets, frequencies, kinds, numa
+from envcheck.facts.cpuid import ask_cpuid, parse_cpuid
+from envcheck.facts.isa import arm_isa
+from envcheck.facts.section import Facts, Scene, Unavailable, clean, cpu_list, pairs, section
 
-_CPUS = "/sys/devices/system/cpu"
-_SIZES = {"K": 1024, "M": 1024 * 1024, "G": 1024 * 1024 * 1024}
+_X86 = ("x86_64", "x86")
+_AT_PLATFORM = 15
+# This process's own, also where /proc/self stands for another's.
+_AUXV = "/proc/thread-self/auxv"
 
 
-class Core(Facts, frozen=True, kw_only=True):
-    """One kind of core on Arm: `name` is the part's, `count` how many there are."""
+class Contradiction(Facts, frozen=True, kw_only=True):
+    """Where another source (`auxv`, `cpuid`) tells other instruction sets than /proc/cpuinfo."""
 
-    implementer: str
-    part: str
-    name: str
-    count: int
+    source: str
+    only_here: list[str] = []
+    only_in_cpuinfo: list[str] = []
 
 
 class CpuFacts(Facts, frozen=True, kw_only=True):
     """What two devices of one image have in common.
 
-    `isa` are the instruction sets that every core has, by one name each; `level` is x86-64-v1 to v4 or
-    armv8.0 and up. `threads` are logical processors online, `affinity` how many of them this process may use,
-    `quota` how many CPUs' time its control group grants (absent: no limit). Caches are in bytes,
-    of the first core. `governors` and `max_mhz` are the frequency policy.
+    `isa` are the instruction sets that every core has, by one name each, as /proc/cpuinfo tells them;
+    `level` is x86-64-v1 to v4 or armv8.0 and up; `platform` is the kernel's own name for it (AT_PLATFORM).
+    `threads` are logical processors online, `offline` and `isolated` those that are not to be had,
+    `affinity` how many this process may use, `quota` how many CPUs' time its control group grants (absent:
+    no limit). Caches are in bytes, of the first core; `numa` are the processors of each node.
+    `governors`, `frequency_driver`, `max_mhz` and `boost` are the frequency policy.
     """
 
     architecture: str
@@ -37,16 +43,24 @@ class CpuFacts(Facts, frozen=True, kw_only=True):
     model: str = ""
     isa: list[str] = []
     level: str = ""
+    platform: str = ""
+    contradictions: list[Contradiction] = []
     threads: int = 0
     cores: int | None = None
     sockets: int | None = None
+    smt: str = ""
     kinds: list[Core] = []
+    offline: str = ""
+    isolated: str = ""
+    numa: dict[str, str] = {}
     caches: dict[str, int] = {}
     microcode: str = ""
     affinity: int | None = None
     quota: float | None = None
     governors: list[str] = []
+    frequency_driver: str = ""
     max_mhz: list[int] = []
+    boost: bool | None = None
 
 
 class CpuDevice(Facts, frozen=True, kw_only=True):
@@ -57,158 +71,116 @@ class CpuDevice(Facts, frozen=True, kw_only=True):
 
 
 class CpuReadings(Facts, frozen=True, kw_only=True):
-    """The frequency of the first core now."""
+    """What changes: the first core's frequency, the limits on it (heat lowers them), throttled periods."""
 
     mhz: int | None = None
-
-
-class Identity(Facts, frozen=True, kw_only=True):
-    """What /proc/cpuinfo tells."""
-
-    architecture: str
-    vendor: str = ""
-    model: str = ""
-    isa: list[str] = []
-    level: str = ""
-    threads: int = 0
-    cores: int | None = None
-    sockets: int | None = None
-    kinds: list[Core] = []
-    microcode: str = ""
+    limit_mhz: list[int] = []
+    energy_preferences: list[str] = []
+    throttled_periods: int | None = None
 
 
 def gather(scene: Scene) -> Section:
-    """Read /proc/cpuinfo and /sys; ask the kernel for the affinity on the running machine."""
-    identity = parse_cpuinfo(scene.text("/proc/cpuinfo") or "")
-    if identity is None:
-        if "/proc/cpuinfo" in scene.unreadable:
-            raise Unavailable("unreadable", "/proc/cpuinfo may not be read")
-        raise Unavailable("absent", "/proc/cpuinfo describes no processor")
-    online = cpu_list(scene.text(f"{_CPUS}/online") or "")
-    affinity = sorted(os.sched_getaffinity(0)) if scene.host.live else []
-    policies = [
-        f"{_CPUS}/cpufreq/{name}" for name in scene.names(f"{_CPUS}/cpufreq") if name.startswith("policy")
-    ]
+    """Read /proc/cpuinfo, the auxiliary vector and /sys; ask for CPUID on x86."""
+    auxv = parse_auxv(scene.data(_AUXV) or b"")
+    identity = _identity(scene)
+    online = cpu_list(scene.text(f"{CPUS}/online") or "")
+    affinity = _affinity(scene)
+    frequency = frequencies(scene)
     return section(
-        CpuFacts(
-            architecture=identity.architecture,
-            vendor=identity.vendor,
-            model=identity.model,
-            isa=identity.isa,
-            level=identity.level,
-            threads=len(online) or identity.threads,
-            cores=identity.cores,
-            sockets=identity.sockets,
-            kinds=identity.kinds,
-            caches=_caches(scene),
-            microcode=identity.microcode,
-            affinity=len(affinity) or None,
-            quota=cpu_quota(scene),
-            governors=sorted({scene.text(f"{policy}/scaling_governor") or "" for policy in policies} - {""}),
-            max_mhz=sorted(
-                {(scene.number(f"{policy}/cpuinfo_max_freq") or 0) // 1000 for policy in policies} - {0}
-            ),
-        ),
+        _facts(scene, identity, auxv, online, affinity, frequency),
         CpuDevice(affinity=affinity, unreadable=scene.unreadable),
-        CpuReadings(mhz=_mhz(scene, policies)),
+        CpuReadings(
+            mhz=frequency.mhz,
+            limit_mhz=frequency.limit_mhz,
+            energy_preferences=frequency.energy_preferences,
+            throttled_periods=throttled_periods(scene),
+        ),
     )
 
 
-def parse_cpuinfo(text: str) -> Identity | None:
-    """Read /proc/cpuinfo of x86 or Arm; None when no processor is described."""
-    blocks, common = parse_blocks(text)
-    if not blocks:
-        return None
-    first = blocks[0]
-    if "flags" in first:
-        return _x86(blocks)
-    if "CPU implementer" in first or "Features" in first or "CPU implementer" in common:
-        return _arm([{**common, **block} for block in blocks])
-    model = first.get("model name") or first.get("cpu") or common.get("cpu") or ""
-    return Identity(architecture="", model=model, threads=len(blocks))
-
-
-def parse_blocks(text: str) -> tuple[list[dict[str, str]], dict[str, str]]:
-    """Split /proc/cpuinfo into one mapping a processor, and the lines that belong to none.
-
-    Lines are told apart by the field `processor`: old Arm kernels leave out the empty line.
-    """
-    blocks: list[dict[str, str]] = []
-    common: dict[str, str] = {}
-    current = common
-    for line in text.splitlines():
-        name, has, value = line.partition(":")
-        name, value = name.strip(), value.strip()
-        if not has:
-            current = common if not line.strip() else current
-        elif name == "processor":
-            current = {name: value}
-            blocks.append(current)
-        else:
-            current.setdefault(name, value)
-    return blocks, common
-
-
-def parse_size(text: str) -> int | None:
-    """Read a cache's size (`512K`) in bytes."""
-    unit = _SIZES.get(text.strip()[-1:], 0)
-    number = integer(text.strip()[:-1] if unit else text)
-    return None if number is None or number < 0 else number * (unit or 1)
-
-
-def _x86(blocks: list[dict[str, str]]) -> Identity:
-    first = blocks[0]
-    isa = x86_isa(
-        set.intersection(*(set(flags.split()) for flags in {block.get("flags", "") for block in blocks}))
-    )
-    cores = {(block.get("physical id"), block.get("core id")) for block in blocks if "core id" in block}
-    sockets = {block["physical id"] for block in blocks if "physical id" in block}
-    return Identity(
-        architecture="x86_64" if "lm" in isa else "x86",
-        vendor=first.get("vendor_id", ""),
-        model=" ".join(first.get("model name", "").split()),
-        isa=isa,
-        level=x86_level(isa),
-        threads=len(blocks),
-        cores=len(cores) or None,
-        sockets=len(sockets) or None,
-        microcode=first.get("microcode", ""),
+def _facts(
+    scene: Scene,
+    identity: Identity,
+    auxv: Auxv | None,
+    online: list[int],
+    affinity: list[int],
+    frequency: Frequencies,
+) -> CpuFacts:
+    cores, sockets = identity.cores, identity.sockets
+    if cores is None:
+        cores, sockets = cores_and_sockets(scene, online)
+    return CpuFacts(
+        architecture=identity.architecture,
+        vendor=identity.vendor,
+        model=identity.model,
+        isa=identity.isa,
+        level=identity.level,
+        platform=clean(scene.host.answer("platform", _platform)),
+        contradictions=_contradictions(scene, identity, auxv),
+        threads=len(online) or identity.threads,
+        cores=cores,
+        sockets=sockets,
+        smt=scene.text(f"{CPUS}/smt/control") or "",
+        kinds=kinds(scene, identity),
+        offline=scene.text(f"{CPUS}/offline") or "",
+        isolated=scene.text(f"{CPUS}/isolated") or "",
+        numa=numa(scene),
+        caches=caches(scene),
+        microcode=identity.microcode,
+        affinity=len(affinity) or None,
+        quota=cpu_quota(scene),
+        governors=frequency.governors,
+        frequency_driver=frequency.driver,
+        max_mhz=frequency.max_mhz,
+        boost=frequency.boost,
     )
 
 
-def _arm(blocks: list[dict[str, str]]) -> Identity:
-    features = {block.get("Features", "") for block in blocks}
-    isa = arm_isa(set.intersection(*(set(text.split()) for text in features)))
-    counted = Counter((block.get("CPU implementer", ""), block.get("CPU part", "")) for block in blocks)
-    kinds = [
-        Core(implementer=implementer, part=part, name=arm_part(implementer, part), count=count)
-        for (implementer, part), count in sorted(counted.items())
-    ]
-    return Identity(
-        architecture="aarch64" if "asimd" in isa else "arm",
-        vendor=" ".join(dict.fromkeys(arm_vendor(kind.implementer) for kind in kinds)),
-        model=" + ".join(kind.name for kind in kinds),
-        isa=isa,
-        level=arm_level(isa),
-        threads=len(blocks),
-        kinds=kinds,
+def _identity(scene: Scene) -> Identity:
+    identity = parse_cpuinfo(scene.text("/proc/cpuinfo") or "")
+    if identity is not None:
+        return identity
+    if "/proc/cpuinfo" in scene.unreadable:
+        raise Unavailable("unreadable", "/proc/cpuinfo may not be read")
+    raise Unavailable("absent", "/proc/cpuinfo describes no processor")
+
+
+def _contradictions(scene: Scene, identity: Identity, auxv: Auxv | None) -> list[Contradiction]:
+    """Compare /proc/cpuinfo with what the kernel and the processor tell this process."""
+    found = []
+    if auxv is not None:
+        told, asked = auxv.named(identity.architecture)
+        if identity.architecture not in _X86:
+            told, asked = set(arm_isa(told)), set(arm_isa(asked))
+        found.append(_compare("auxv", identity, told, asked))
+    if identity.architecture in _X86:
+        boot_id = scene.text("/proc/sys/kernel/random/boot_id") or ""
+        cpuid = parse_cpuid(scene.host.answer("cpuid.json", lambda: ask_cpuid(scene.host, boot_id)))
+        found.append(_compare("cpuid", identity, *cpuid.named()))
+    return [item for item in found if item.only_here or item.only_in_cpuinfo]
+
+
+def _compare(source: str, identity: Identity, told: set[str], asked: set[str]) -> Contradiction:
+    isa = set(identity.isa)
+    return Contradiction(
+        source=source, only_here=sorted(told - isa), only_in_cpuinfo=sorted((isa & asked) - told)
     )
 
 
-def _caches(scene: Scene) -> dict[str, int]:
-    base = f"{_CPUS}/cpu0/cache"
-    found: dict[str, int] = {}
-    for name in scene.names(base):
-        if not name.startswith("index"):
-            continue
-        level = scene.number(f"{base}/{name}/level")
-        size = parse_size(scene.text(f"{base}/{name}/size") or "")
-        kind = {"Data": "d", "Instruction": "i"}.get(scene.text(f"{base}/{name}/type") or "", "")
-        if level is not None and size is not None:
-            found[f"l{level}{kind}"] = size
-    return found
+def _affinity(scene: Scene) -> list[int]:
+    """Return the processors that this process may use."""
+    listed = cpu_list(pairs(scene.text("/proc/self/status") or "").get("Cpus_allowed_list", ""))
+    if listed or not scene.host.live:
+        return listed
+    return sorted(os.sched_getaffinity(0))
 
 
-def _mhz(scene: Scene, policies: list[str]) -> int | None:
-    khz = scene.number(f"{policies[0]}/scaling_cur_freq") if policies else None
-    return None if khz is None else khz // 1000
+def _platform() -> bytes:
+    import ctypes
+
+    try:
+        ask = ctypes.CDLL(None).getauxval
+    except (AttributeError, OSError):
+        return b""
+    ask.restype, ask.argtypes = ctypes.c_char_p, (ctypes.c_ulong,)
+    return ask(_AT_PLATFORM) or b""

@@ -16,6 +16,7 @@ from envcheck.errors import BadInput
 from envcheck.facts.process import Ended, run_bounded
 
 FILE_LIMIT = 4 * 1024 * 1024
+ANSWERS = "/.answers/"
 _LINKS_FOLLOWED = 40
 _CHECK_DEADLINE_S = 5.0
 _CHECK = "import sys; sys.stdout.write('python%d' % sys.version_info[0])"
@@ -41,10 +42,12 @@ class Host:
         """Whether this is the running machine itself."""
         return self.root == Path("/")
 
-    def read(self, path: str, limit: int = FILE_LIMIT) -> bytes:
-        """Return the first `limit` bytes of a file. Raises OSError; a named pipe does not block."""
+    def read(self, path: str, limit: int = FILE_LIMIT, at: int = 0) -> bytes:
+        """Return `limit` bytes of a file from `at` on. Raises OSError; a named pipe does not block."""
         handle = os.open(self._real(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         try:
+            if at:
+                os.lseek(handle, at, os.SEEK_SET)
             chunks: list[bytes] = []
             while limit > 0 and (chunk := os.read(handle, min(limit, 1 << 20))):
                 chunks.append(chunk)
@@ -61,6 +64,18 @@ class Host:
         """Return what a symbolic link holds. Raises OSError."""
         parent, _, name = path.rpartition("/")
         return os.readlink(os.path.join(self._real(parent or "/"), name))
+
+    def answer(self, name: str, ask: Callable[[], bytes]) -> bytes:
+        """Return what only the running machine can tell, b"" when there is no answer.
+
+        A captured tree keeps such answers as files below /.answers.
+        """
+        if self.live:
+            return ask()
+        try:
+            return self.read(f"{ANSWERS}{name}")
+        except OSError:
+            return b""
 
     def may_open(self, path: str) -> bool:
         """Whether this process may read and write the file. A captured tree answers for its own files."""

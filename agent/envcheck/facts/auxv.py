@@ -1,0 +1,78 @@
+"""The auxiliary vector: what the kernel tells every process about its processor. Pure."""
+
+from __future__ import annotations
+
+import struct
+
+_PAGE_SIZE, _HWCAP, _HWCAP2 = 6, 16, 26
+# The kernel's keys are small numbers; a word of the other size read as a key is not.
+_LAST_KEY = 255
+
+# Bit by bit as in the kernel's uapi/asm/hwcap.h.
+_ARM64 = (
+    "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm jscvt fcma lrcpc "
+    "dcpop sha3 sm3 sm4 asimddp sha512 sve asimdfhm dit uscat ilrcpc flagm ssbs sb paca pacg gcs "
+    "cmpbr fprcvt f8mm8 f8mm4 svef16mm sveeltperm sveaes2 svebfscale sve2p2 sme2p2 smesbitperm smeaes "
+    "smesfexpa smestmop smesmop4"
+)
+_ARM64_2 = (
+    "dcpodp sve2 sveaes svepmull svebitperm svesha3 svesm4 flagm2 frint svei8mm svef32mm svef64mm "
+    "svebf16 i8mm bf16 dgh rng bti mte ecv afp rpres mte3 sme smei16i64 smef64f64 smei8i32 smef16f32 "
+    "smeb16f32 smef32f32 smefa64 wfxt ebf16 sveebf16 cssc rprfm sve2p1 sme2 sme2p1 smei16i32 "
+    "smebi32i32 smeb16b16 smef16f16 mops hbc sveb16b16 lrcpc3 lse128 fpmr lut faminmax f8cvt f8fma "
+    "f8dp4 f8dp2 f8e4m3 f8e5m2"
+)
+_ARM32 = (
+    "swp half thumb 26bit fastmult fpa vfp edsp java iwmmxt crunch thumbee neon vfpv3 vfpv3d16 tls "
+    "vfpv4 idiva idivt vfpd32 lpae evtstrm fphp asimdhp asimddp asimdfhm asimdbf16 i8mm"
+)
+_ARM32_2 = "aes pmull sha1 sha2 crc32 sb ssbs"
+# CPUID leaf 1, EDX: what of it tells numbers or speed.
+_X86 = {"sse": 25, "sse2": 26}
+
+
+class Auxv:
+    """One auxiliary vector: its entries by key, and the size of its words (a process's) in bits."""
+
+    def __init__(self, entries: dict[int, int], bits: int) -> None:
+        self.entries = entries
+        self.bits = bits
+
+    @property
+    def page_size(self) -> int | None:
+        """The size of a page of memory in bytes."""
+        return self.entries.get(_PAGE_SIZE)
+
+    def named(self, architecture: str) -> tuple[set[str], set[str]]:
+        """Return the features that the vector names, and all that it could name, as /proc/cpuinfo does."""
+        first, second = self.entries.get(_HWCAP, 0), self.entries.get(_HWCAP2, 0)
+        if architecture in ("x86_64", "x86"):
+            return {name for name, bit in _X86.items() if first >> bit & 1}, set(_X86)
+        tables = {("aarch64", 64): (_ARM64, _ARM64_2), ("arm", 32): (_ARM32, _ARM32_2)}
+        # A 32-bit process on a 64-bit kernel is told other names: nothing to compare.
+        names, more = (table.split() for table in tables.get((architecture, self.bits), ("", "")))
+        told = {name for bit, name in enumerate(names) if first >> bit & 1}
+        told |= {name for bit, name in enumerate(more) if second >> bit & 1}
+        return told, {*names, *more}
+
+
+def parse_auxv(data: bytes) -> Auxv | None:
+    """Read /proc/self/auxv of a 64-bit or 32-bit process; None when it is neither."""
+    for code, bits in (("<QQ", 64), ("<II", 32)):
+        pair = struct.Struct(code)
+        whole = data[: len(data) // pair.size * pair.size]
+        entries: dict[int, int] = {}
+        for key, value in pair.iter_unpack(whole):
+            if key == 0 or key > _LAST_KEY:
+                break
+            entries.setdefault(key, value)
+        page = entries.get(_PAGE_SIZE, 0)
+        if page >= 4096 and page & (page - 1) == 0:
+            return Auxv(entries, bits)
+    return None
+
+
+def make_auxv(entries: dict[int, int], bits: int = 64) -> bytes:
+    """Write an auxiliary vector as the kernel does."""
+    pair = struct.Struct("<QQ" if bits == 64 else "<II")
+    return b"".join(pair.pack(key, value) for key, value in [*entries.items(), (0, 0)])
