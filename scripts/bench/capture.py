@@ -3,7 +3,8 @@
     python scripts/bench/capture.py [--rounds N] [--dir DIR] [--only NAME]... [-o results.json]
 
 Makes its environments once below --dir (2 GB; delete the folder to be rid of them). Every round runs every
-command once, in another order; one that takes long is run in fewer rounds. A peer that is not installed is listed as missing.
+command once, in another order; one that takes long is run in fewer rounds. A peer that is not installed is
+listed as missing.
 """
 
 from __future__ import annotations
