@@ -1,4 +1,4 @@
-"""One real collector for all tests of the commands that talk to it."""
+"""A real collector for the tests of each command that talks to one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from support.fleet import Bundles, Collector, Commands, Device
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collector]:
     made = Collector(tmp_path_factory.mktemp("collector")).start()
     yield made
@@ -57,11 +57,11 @@ def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("urllib3.util.retry.Retry.get_backoff_time", lambda _self: 0.01)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def gate_token(collector: Collector) -> str:
     return collector.token("gate:read")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def push_token(collector: Collector) -> str:
     return collector.token("baseline:write")

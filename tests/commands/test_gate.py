@@ -25,7 +25,7 @@ def gate(commands: Commands, collector: Collector, gate_token: str) -> Gate:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def fleet(collector: Collector, bundles: Bundles, tmp_path_factory: pytest.TempPathFactory) -> GateFleet:
     return GateFleet.stage(collector, bundles, tmp_path_factory.mktemp("fleet"))
 

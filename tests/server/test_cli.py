@@ -13,8 +13,9 @@ from click.testing import CliRunner
 from support import builders
 from support.collector import Device, evidence_of, make_bundle
 
+from envcheck.cli import run_cli
 from envcheck.contract.fingerprint import Section
-from envcheck_server.cli import envcheck_server, inert, run
+from envcheck_server.cli import envcheck_server
 from envcheck_server.store.interface import StoreBusy
 from envcheck_server.store.sqlite import SqliteStore
 
@@ -26,7 +27,7 @@ def ask(tmp_path, monkeypatch, capsys):
 
     def call(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()
-        code = run(lambda: envcheck_server.main(list(arguments), standalone_mode=False))
+        code = run_cli(envcheck_server, list(arguments))
         told = capsys.readouterr()
         return code, told.out, told.err
 
@@ -181,7 +182,3 @@ def test_a_reader_that_goes_away_is_no_fault(tmp_path) -> None:
     done = subprocess.run(["bash", "-c", command], env=environ, capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines()[-1] in ("0", "141")
     assert "Traceback" not in done.stderr
-
-
-def test_text_from_elsewhere_is_inert() -> None:
-    assert inert("a\x1b[31m\u202eb\n") == "a\\x1b[31m\\u202eb\n"

@@ -11,9 +11,9 @@ import click
 from envcheck.commands.collector import read_token, warn_of_plain_http
 from envcheck.commands.configuration import Configuration, config_option, load_configuration
 from envcheck.contract.selector import is_device_id, parse_label
+from envcheck.contract.text import inert
 from envcheck.contract.wire import Enrolment, EnrolmentAnswer
 from envcheck.errors import BadInput
-from envcheck.output.console import inert
 from envcheck.transport.link import collector_url
 from envcheck.transport.readings import HARDWARE_DIGITS
 from envcheck.transport.state import Enrolled, State

@@ -9,8 +9,8 @@ import click
 from envcheck.commands.collector import collector_options, open_link
 from envcheck.commands.common import find_policy, notice, read_file
 from envcheck.contract.selector import parse_selector
+from envcheck.contract.text import inert
 from envcheck.errors import BadInput
-from envcheck.output.console import inert
 
 
 @click.command()

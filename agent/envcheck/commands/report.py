@@ -15,9 +15,9 @@ from envcheck.commands.configuration import Configuration, config_option, load_c
 from envcheck.contract.canonical import digest
 from envcheck.contract.document import encode
 from envcheck.contract.fingerprint import Fingerprint, fingerprint_objects
+from envcheck.contract.text import inert
 from envcheck.contract.wire import ReleaseOffer, Report
 from envcheck.errors import BadInput, EnvcheckError
-from envcheck.output.console import inert
 from envcheck.transport.bundles import BundleCache
 from envcheck.transport.exchange import Exchange
 from envcheck.transport.link import Link, collector_url

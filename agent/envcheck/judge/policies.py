@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import Any
 
 import msgspec
 
 from envcheck.contract.document import check_format, convert
 from envcheck.contract.fingerprint import SECTION_NAMES
 from envcheck.contract.policy import Policy, Rule
+from envcheck.contract.yaml_text import read_yaml
 from envcheck.errors import BadInput
 from envcheck.judge.comparators import COMPARATORS
 from envcheck.judge.decide import parse_age
@@ -35,12 +35,7 @@ def builtin_policy(name: str) -> Policy:
 
 def load_policy(text: str, source: str) -> Policy:
     """Read a policy from YAML; raises BadInput with the path in the file of what does not fit."""
-    import yaml
-
-    try:
-        value: Any = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadInput(f"{source} is not valid YAML: {' '.join(str(error).split())[:300]}") from None
+    value = read_yaml(text, source)
     if not isinstance(value, dict):
         raise BadInput(f"{source} is not a policy", "start from one: docs/policies.md shows the default")
     fields = dict(value)

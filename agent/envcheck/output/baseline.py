@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from envcheck.contract.baseline import Baseline, OutputReference, TensorSpec
 from envcheck.contract.fingerprint import Fingerprint
-from envcheck.output.console import inert, words
+from envcheck.contract.text import inert
+from envcheck.output.console import words
 from envcheck.output.verdict import latency_line
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from envcheck.contract.fingerprint import Fingerprint, Section
-from envcheck.output.console import columns, console, inert, state, words
+from envcheck.contract.text import inert
+from envcheck.output.console import columns, console, state, words
 from envcheck.output.opaque import items, mapping, number, strings
 from envcheck.output.remarks import remarks
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
+from envcheck.contract.text import inert
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -36,13 +38,6 @@ def console(*, stderr: bool = False) -> Console:
     width = shutil.get_terminal_size((FILE_WIDTH, 24)).columns if made.is_terminal else FILE_WIDTH
     made.width = min(max(width, MIN_WIDTH), MAX_WIDTH)
     return made
-
-
-def inert(text: str) -> str:
-    """Make text from elsewhere harmless on a terminal: control and format characters are escaped."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
-    )
 
 
 def state(word: str) -> Text:

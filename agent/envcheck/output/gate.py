@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from envcheck.contract.text import inert
 from envcheck.contract.verdict import Outcome
 from envcheck.contract.wire import GateAnswer, GateGroup
-from envcheck.output.console import inert, state, words
+from envcheck.output.console import state, words
 
 if TYPE_CHECKING:
     from rich.console import Console

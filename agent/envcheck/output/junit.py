@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from envcheck.contract.text import inert
 from envcheck.contract.wire import GateAnswer, GateGroup
-from envcheck.output.console import inert
 from envcheck.output.gate import WORDS, explain, named, title
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from envcheck.contract.text import inert
 from envcheck.contract.wire import GateAnswer, GateGroup
-from envcheck.output.console import inert
 from envcheck.output.gate import WORDS, explain, named, share, title
 
 _LISTED = 20

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from envcheck import __version__
 from envcheck.contract.canonical import canonical_json, digest
+from envcheck.contract.text import inert
 from envcheck.contract.wire import GateAnswer, GateGroup
-from envcheck.output.console import inert
 from envcheck.output.gate import WORDS, named, title
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from envcheck.contract.baseline import Baseline
 from envcheck.contract.evidence import Evidence, OutputMetrics, Smoke, SmokeReadings
-from envcheck.output.console import columns, inert, state, words
+from envcheck.contract.text import inert
+from envcheck.output.console import columns, state, words
 from envcheck.output.verdict import floor_words, in_floors, latency_line
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from envcheck.contract.baseline import Baseline
 from envcheck.contract.evidence import Evidence, SmokeReadings
+from envcheck.contract.text import inert
 from envcheck.contract.verdict import Finding, Verdict
-from envcheck.output.console import columns, inert, state, words
+from envcheck.output.console import columns, state, words
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -8,8 +8,8 @@ import click
 
 from envcheck.contract.document import encode
 from envcheck.contract.selector import parse_label
+from envcheck.contract.text import inert
 from envcheck.contract.wire import FleetAnswer, FleetDevice
-from envcheck_server.cli import inert
 from envcheck_server.commands.options import clock, open_store, settings_options
 from envcheck_server.service.enrolment import EnrolmentService
 from envcheck_server.store.interface import Store

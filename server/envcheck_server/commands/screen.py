@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from envcheck_server.cli import inert
+from envcheck.contract.text import inert
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,8 +7,8 @@ from typing import cast
 import click
 
 from envcheck.contract.selector import parse_label
+from envcheck.contract.text import inert
 from envcheck.judge.decide import parse_age
-from envcheck_server.cli import inert
 from envcheck_server.commands.options import clock, open_store, settings_options
 from envcheck_server.service.times import written
 from envcheck_server.service.tokens import SCOPES, TokenService
