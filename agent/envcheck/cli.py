@@ -7,8 +7,10 @@ import io
 import os
 import sys
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -23,8 +25,8 @@ from envcheck.errors import (
     EnvcheckError,
 )
 
-# One line a command: name -> (module under envcheck.commands, one-line help). The help stands here so
-# that `envcheck --help` imports none of them; a test holds it to the command's own.
+# One line a command: its module under envcheck.commands has its name. The help stands here so that
+# `envcheck --help` imports none of them; a test holds it to the command's own.
 COMMANDS = {
     "capture": "Describe this machine's inference environment.",
     "key": "Make a release key.",
@@ -39,27 +41,36 @@ COMMANDS = {
 }
 
 
-class _Commands(click.Group):
-    """A group that imports a command's module only when it is called."""
+class LazyCommands(click.Group):
+    """A group that imports a command's module, of that name below `package`, only when it is called."""
+
+    def __init__(self, *, package: str, helps: Mapping[str, str], **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self._package, self._helps = package, helps
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        """Return the names in the order of the table."""
+        return list(self._helps)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
+        """Import and return a command, None when there is none of that name."""
+        if name not in self._helps:
             return None
-        command = getattr(import_module(f"envcheck.commands.{name}"), name)
+        command = getattr(import_module(f"{self._package}.{name}"), name)
         if not isinstance(command, click.Command):
-            raise TypeError(f"envcheck.commands.{name} holds no command")
+            raise TypeError(f"{self._package}.{name} holds no command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table, importing nothing."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl(list(self._helps.items()))
 
 
 @click.group(
-    cls=_Commands,
+    cls=LazyCommands,
+    package="envcheck.commands",
+    helps=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 pass or done, 1 fail, 2 usage or bad input, 3 unknown, "
     "4 collector unreachable, 70 internal error, 130 interrupted.",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 
 import click
 
 from envcheck import __version__
-from envcheck.cli import run_cli
+from envcheck.cli import LazyCommands, run_cli
 
 # name -> one-line help; a test holds it to the command's own.
 COMMANDS = {
@@ -20,25 +19,10 @@ COMMANDS = {
 }
 
 
-class _Commands(click.Group):
-    """A group that imports a command's module only when it is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        command: click.Command = getattr(import_module(f"envcheck_server.commands.{name}"), name)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
 @click.group(
-    cls=_Commands,
+    cls=LazyCommands,
+    package="envcheck_server.commands",
+    helps=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done, 2 usage or bad input, 3 unknown, 70 internal error, 130 interrupted.",
 )
