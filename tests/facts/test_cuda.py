@@ -15,10 +15,12 @@ from support.interpreter_answers import told
 from support.tools import need
 
 from envcheck.facts import cuda, nvml
-from envcheck.facts.cuda import parse_driver, parse_l4t, parse_nvml, parse_torch
-from envcheck.facts.host import Host
+from envcheck.facts.cuda import parse_driver, parse_toolkit, parse_torch
+from envcheck.facts.gpus import Nvml, gpus, parse_information, parse_nvml
+from envcheck.facts.host import Host, Target
 from envcheck.facts.loader import parse_ld_cache
 from envcheck.facts.section import Scene
+from envcheck.facts.tegra import parse_l4t, parse_power_mode
 
 DRIVER = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.129.03  Thu Oct 19 18:56:32 UTC 2023\n"
 OPEN_DRIVER = "NVRM version: NVIDIA UNIX Open Kernel Module for aarch64  540.4.0  Release Build\n"
@@ -82,13 +84,14 @@ def test_what_torch_was_built_for_is_read_and_not_imported() -> None:
     assert parse_torch(told()) is None
 
 
-def ld_cache(names: list[bytes]) -> bytes:
+def ld_cache(names: list[bytes], folder: bytes = b"/usr/lib/") -> bytes:
     """Write a cache as ldconfig does: header, entries, strings (offsets from the header's beginning)."""
     head = 48 + 24 * len(names)
     strings, entries = b"", b""
     for name in names:
-        entries += struct.pack("=iIIIQ", 0x303, head + len(strings), head + len(strings), 0, 0)
-        strings += name + b"\0"
+        at = head + len(strings)
+        entries += struct.pack("=iIIIQ", 0x303, at + len(folder), at, 0, 0)
+        strings += folder + name + b"\0"
     magic = b"glibc-ld.so.cache1.1"
     return magic + struct.pack("=II", len(names), len(strings)) + b"\0" * 20 + entries + strings
 
@@ -115,6 +118,9 @@ def test_any_bytes_and_any_truncation_are_read(data: bytes, cut: int) -> None:
     text = data.decode("latin-1")
     parse_driver(text)
     parse_l4t(text)
+    parse_toolkit(text)
+    parse_power_mode(text, text)
+    parse_information(text)
 
 
 NVML = r"""
@@ -129,12 +135,25 @@ int nvmlSystemGetCudaDriverVersion_v2(int *v) { *v = 12040; return 0; }
 int nvmlDeviceGetCount_v2(u *n) { *n = 1; return 0; }
 int nvmlDeviceGetHandleByIndex_v2(u i, void **h) { *h = (void *)0x1234567890; return 0; }
 static int ours(void *h) { return h == (void *)0x1234567890 ? 0 : 2; }
-int nvmlDeviceGetName(void *h, char *b, u n) { strncpy(b, "NVIDIA L4", n); return ours(h); }
+int nvmlDeviceGetName(void *h, char *b, u n) {
+  if (h == (void *)0x99) { strncpy(b, "NVIDIA A100-SXM4-40GB MIG 3g.20gb", n); return 0; }
+  strncpy(b, "NVIDIA L4", n); return ours(h);
+}
 int nvmlDeviceGetUUID(void *h, char *b, u n) { strncpy(b, "GPU-1", n); return ours(h); }
 int nvmlDeviceGetMemoryInfo(void *h, ull *m) { m[0] = 24ull << 30; m[1] = m[2] = 12ull << 30; return 0; }
 int nvmlDeviceGetCudaComputeCapability(void *h, int *a, int *b) { *a = 8; *b = 9; return ours(h); }
 int nvmlDeviceGetEccMode(void *h, u *c, u *p) { *c = 1; *p = 1; return ours(h); }
+#ifdef MIG
+#define PART ((void *)0x99)
+int nvmlDeviceGetMigMode(void *h, u *c, u *p) { *c = *p = 1; return ours(h); }
+int nvmlDeviceGetMaxMigDeviceCount(void *h, u *n) { *n = 7; return ours(h); }
+int nvmlDeviceGetMigDeviceHandleByIndex(void *h, u i, void **m) { *m = PART; return i == 2 ? ours(h) : 6; }
+int nvmlDeviceGetComputeMode(void *h, u *m) { *m = 3; return ours(h); }
+int nvmlDeviceGetMaxClockInfo(void *h, u which, u *mhz) { *mhz = 1980; return which == 1 ? ours(h) : 2; }
+int nvmlDeviceGetCurrentClocksThrottleReasons(void *h, ull *r) { *r = 0x25; return ours(h); }
+#else
 int nvmlDeviceGetMigMode(void *h, u *c, u *p) { return 3; }
+#endif
 int nvmlDeviceGetPowerManagementLimit(void *h, u *l) { *l = 72000; return ours(h); }
 """
 
@@ -148,7 +167,7 @@ def build_nvml(folder: Path, *flags: str) -> Path:
     return library
 
 
-def ask(*libraries: str) -> cuda.Nvml:
+def ask(*libraries: str) -> Nvml:
     command = [sys.executable, "-I", "-S", str(Path(str(nvml.__file__))), *libraries]
     return parse_nvml(subprocess.run(command, capture_output=True, check=True).stdout)
 
@@ -161,6 +180,120 @@ def test_the_library_is_asked_by_its_own_signatures(tmp_path: Path) -> None:
     assert (gpu.ecc, gpu.power_limit_w) == (True, 72)
     # Unsupported and missing functions leave out one fact each.
     assert (gpu.mig, gpu.serial, gpu.persistence, gpu.celsius) == (None, None, None, None)
+
+
+def test_partitions_are_told_with_their_profile(tmp_path: Path) -> None:
+    told_by = ask(str(build_nvml(tmp_path, "-DMIG")))
+    (gpu,) = gpus(told_by, [], "")
+    assert gpu.mig is True
+    assert [(part.profile, part.memory_mib) for part in gpu.partitions] == [("3g.20gb", 24576)]
+    assert (gpu.compute_mode, gpu.max_mhz) == ("exclusive-process", 1980)
+    assert told_by.gpus[0].slowed_by == ["power cap", "heat (software)"]
+
+
+def test_where_the_library_is_missing_the_driver_tells_its_cuda(tmp_path: Path) -> None:
+    source = tmp_path / "cuda.c"
+    source.write_text("int cuDriverGetVersion(int *v) { *v = 10020; return 0; }\n")
+    library = tmp_path / "libcuda.so.1"
+    subprocess.run([need("gcc"), "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    assert nvml.cuda_version((str(library),)) == "10.2"
+    assert nvml.cuda_version(("/no/such/libcuda.so.1",)) is None
+    assert ask(str(library)).error == "a library of another kind"
+
+
+INFORMATION = """Model: \t\t NVIDIA A100-SXM4-40GB
+IRQ:   \t\t 421
+GPU UUID: \t GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77
+Video BIOS: \t 92.00.19.00.01
+Bus Type: \t PCIe
+DMA Size: \t 47 bits
+DMA Mask: \t 0x7fffffffffff
+Bus Location: \t 0000:07:00.0
+Device Minor: \t 3
+GPU Excluded:\t No
+"""
+
+
+def test_the_drivers_own_files_tell_where_the_library_does_not(
+    tree: Callable[..., Host], scene: Callable[..., Scene]
+) -> None:
+    mig = "proc/driver/nvidia/capabilities/gpu3/mig"
+    host = tree(
+        {
+            "dev/nvidia3": "",
+            "proc/driver/nvidia/version": DRIVER,
+            "proc/driver/nvidia/gpus/0000:07:00.0/information": INFORMATION,
+            f"{mig}/config": "",
+            f"{mig}/gi1/access": "",
+            f"{mig}/gi2/access": "",
+        }
+    )
+    found = cuda.gather(scene(host, told()))
+    assert found.status == "ok"
+    assert found.shared["gpus"] == [{"name": "NVIDIA A100-SXM4-40GB", "mig": True, "partitions": [{}, {}]}]
+    assert found.device["uuids"] == ["GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77"]
+
+
+def test_libraries_are_those_that_the_loader_takes_first(
+    tree: Callable[..., Host], scene: Callable[..., Scene]
+) -> None:
+    site = "opt/app/venv/lib/python3.11/site-packages"
+    cache = ld_cache([b"libcudart.so.12", b"libcudnn.so.9"], b"/usr/local/cuda/lib64/")
+    host = tree(
+        {
+            "etc/ld.so.cache": cache,
+            "opt/cuda/lib/libcudart.so.12": "",
+            "opt/cuda/lib/libc.so.6": "",
+            f"{site}/nvidia/cudnn/lib/libcudnn.so.9": "",
+            f"{site}/nvidia/cublas/lib/libcublas.so.12": "",
+            "usr/local/cuda/version.json": '{"cuda": {"name": "CUDA SDK", "version": "12.4.1"}}',
+        }
+    )
+    (host.root / "usr/local/cuda/lib64").mkdir()
+    (host.root / "usr/local/cuda/lib64/libcudnn.so.9").symlink_to("libcudnn.so.9.1.0")
+    target = Target("/opt/app/venv/bin/python", {"LD_LIBRARY_PATH": "/opt/cuda/lib::relative"})
+    answer = told(folders={"nvidia": ["__pycache__", "cublas", "cudnn"]})
+    found = cuda.gather(scene(host, answer, target))
+    assert found.shared["libraries"] == ["libcudart.so.12", "libcudnn.so.9"]
+    assert found.shared["runtimes"] == {
+        "libcublas.so.12": {"version": "12", "origin": "pip"},
+        "libcudart.so.12": {"version": "12", "origin": "LD_LIBRARY_PATH"},
+        "libcudnn.so.9": {"version": "9.1.0", "origin": "ld.so.cache"},
+    }
+    assert found.shared["toolkit"] == "12.4.1"
+    assert found.device["places"]["libcudart.so.12"] == "/opt/cuda/lib/libcudart.so.12"
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ('{"cuda": {"version": "13.0.0"}}', "13.0.0"),
+        ("CUDA Version 10.2.300\n", "10.2.300"),
+        ('{"cuda": {"version": 13}}', ""),
+        ('{"cuda": 1}', ""),
+        ("[" * 9999, ""),
+        ("", ""),
+    ],
+)
+def test_toolkit(text: str, version: str) -> None:
+    assert parse_toolkit(text) == version
+
+
+MODES = "< PM_CONFIG DEFAULT=2 >\n< POWER_MODEL ID=0 NAME=MAXN >\nX\n< POWER_MODEL ID=1 NAME=5W >\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "modes", "mode"),
+    [
+        ("pmode:0001 fmode:fanNull", MODES, (1, "5W")),
+        ("pmode:0000\n", MODES, (0, "MAXN")),
+        ("", MODES, (2, "")),
+        ("pmode:0003", "", (3, "")),
+        ("", "", (None, "")),
+    ],
+)
+def test_power_modes(status: str, modes: str, mode: tuple[int | None, str]) -> None:
+    assert parse_power_mode(status, modes) == mode
 
 
 def test_a_library_that_refuses_says_why(tmp_path: Path) -> None:

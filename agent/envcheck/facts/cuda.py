@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from envcheck.contract.fingerprint import Section, Status
+from envcheck.facts.gpus import Gpu, Nvml, gpus, parse_information, parse_nvml
 from envcheck.facts.interpreter import Interpreter
-from envcheck.facts.loader import parse_ld_cache
+from envcheck.facts.loader import find_libraries, library_version
 from envcheck.facts.onnxruntime import full_version, parse_assignments
 from envcheck.facts.packages import packages
 from envcheck.facts.section import Facts, Scene, Unavailable, section
+from envcheck.facts.tegra import Tegra, parse_l4t, tegra, tegra_clocks
 
-_DRIVER = re.compile(r"Kernel Module(?: for \w+)?\s+(\d[\d.]{0,20})")
-_L4T = re.compile(r"#\s*R(\d{1,3})\s*\(\w+\),\s*REVISION:\s*([\d.]{1,12})")
+_DRIVER = re.compile(r"Kernel Module(?: for \w+)?\s+([\w.]{1,32})")
+_TOOLKIT = re.compile(r"CUDA Version (\d[\d.]{0,20})")
 _NODE = re.compile(r"nvidia\d+|nvidiactl|nvidia-uvm|nvhost-gpu|nvhost-ctrl-gpu|nvgpu|nvmap|dxg")
 _GPU_NODE = re.compile(r"nvidia\d+|nvhost-gpu|nvgpu|dxg")
 _NVML_DEADLINE_S = 5.0
-
-
-class Gpu(Facts, frozen=True, kw_only=True):
-    """One GPU, as NVML tells it; what the driver does not support is left out."""
-
-    name: str = ""
-    capability: str = ""
-    memory_mib: int | None = None
-    ecc: bool | None = None
-    mig: bool | None = None
-    persistence: bool | None = None
-    power_limit_w: int | None = None
+_MAX_FOLDERS = 64
 
 
 class Torch(Facts, frozen=True, kw_only=True):
@@ -42,12 +32,24 @@ class Torch(Facts, frozen=True, kw_only=True):
     cuda: str = ""
 
 
+class Runtime(Facts, frozen=True, kw_only=True):
+    """A library that would be loaded: its version, and who leads there.
+
+    `origin` is LD_LIBRARY_PATH, ld.so.cache or pip; pip's libraries are found only by a program that loads
+    them by their path, as torch does.
+    """
+
+    version: str = ""
+    origin: str
+
+
 class CudaFacts(Facts, frozen=True, kw_only=True):
     """What two devices of one image have in common.
 
-    `driver` is the kernel module's version, `driver_cuda` the newest CUDA that it supports, `l4t` the
-    release of a Jetson's system (`36.4.0`). `libraries` are those that the loader finds, `packages` the
-    nvidia-* distributions in the target interpreter.
+    `driver` is the kernel module's version, `driver_cuda` the newest CUDA that it supports, `toolkit` what
+    is installed in /usr/local/cuda, `l4t` the release of a Jetson's system (`36.4.0`). `libraries` are
+    the names that the loader finds, `runtimes` tells more of each and of pip's; `packages` are the nvidia-*
+    distributions in the target interpreter.
     """
 
     driver: str = ""
@@ -56,81 +58,73 @@ class CudaFacts(Facts, frozen=True, kw_only=True):
     gpus: list[Gpu] = []
     nvml: str = ""
     l4t: str = ""
+    jetson: Tegra | None = None
+    toolkit: str = ""
     libraries: list[str] = []
+    runtimes: dict[str, Runtime] = {}
     packages: dict[str, str] = {}
     torch: Torch | None = None
 
 
 class CudaDevice(Facts, frozen=True, kw_only=True):
-    """Identities of the GPUs, in their order."""
+    """Identities of the GPUs and their partitions, in their order; where the libraries lie."""
 
     uuids: list[str] = []
     serials: list[str] = []
+    places: dict[str, str] = {}
     unreadable: list[str] = []
 
 
 class CudaReadings(Facts, frozen=True, kw_only=True):
-    """Of the first GPU, or the hottest and the fullest of several."""
+    """The hottest, the fullest and the slowest GPU of several; why any is slowed down; a Jetson's limits."""
 
     memory_free_mib: int | None = None
     celsius: int | None = None
-
-
-class ToldGpu(msgspec.Struct, frozen=True, kw_only=True):
-    """A GPU as `nvml.py` prints it; None where the driver does not say."""
-
-    name: str | None = None
-    uuid: str | None = None
-    serial: str | None = None
-    capability: str | None = None
-    memory_mib: int | None = None
-    memory_free_mib: int | None = None
-    ecc: bool | None = None
-    mig: bool | None = None
-    persistence: bool | None = None
-    power_limit_w: int | None = None
-    celsius: int | None = None
-
-
-class Nvml(msgspec.Struct, frozen=True, kw_only=True):
-    """What `nvml.py` prints. `error` says why there is nothing else."""
-
-    error: str = ""
-    driver: str | None = None
-    cuda: str | None = None
-    count: int = 0
-    gpus: list[ToldGpu] = []
+    mhz: int | None = None
+    min_mhz: int | None = None
+    max_mhz: int | None = None
+    power_w: int | None = None
+    slowed_by: list[str] = []
 
 
 def gather(scene: Scene) -> Section:
     """Look for device nodes; ask NVML in a process of its own only where there is one."""
-    nodes = [
-        name for name in scene.names("/dev") if _NODE.fullmatch(name) and scene.host.is_device(f"/dev/{name}")
-    ]
+    nodes = _nodes(scene)
     driver = parse_driver(scene.text("/proc/driver/nvidia/version") or "")
     l4t = parse_l4t(scene.text("/etc/nv_tegra_release") or "")
-    nvml = _ask_nvml(scene) if nodes else Nvml(error="not asked")
-    status, reason = _status(scene, nodes, driver, l4t, nvml)
+    nvml = _nvml(scene) if nodes else Nvml(error="not asked")
+    jetson = tegra(scene)
+    told = _told(scene)
+    places = find_libraries(scene, _pip_folders(scene, told))
+    informed = _informed(scene)
     shared = CudaFacts(
         driver=nvml.driver or driver,
         driver_cuda=nvml.cuda or "",
         nodes=nodes,
-        gpus=[_gpu(gpu) for gpu in nvml.gpus],
+        gpus=gpus(nvml, informed, jetson.soc if jetson else ""),
         nvml=nvml.error if nodes else "",
         l4t=l4t,
-        libraries=parse_ld_cache(scene.data("/etc/ld.so.cache") or b""),
-        **_built_for(scene),
+        jetson=jetson,
+        toolkit=parse_toolkit(
+            scene.text("/usr/local/cuda/version.json") or scene.text("/usr/local/cuda/version.txt") or ""
+        ),
+        libraries=[name for name, place in places.items() if place.origin != "pip"],
+        runtimes={
+            name: Runtime(version=library_version(scene, place.path), origin=place.origin)
+            for name, place in places.items()
+        },
+        **_built_for(told),
     )
-    free = [gpu.memory_free_mib for gpu in nvml.gpus if gpu.memory_free_mib is not None]
-    heat = [gpu.celsius for gpu in nvml.gpus if gpu.celsius is not None]
+    status, reason = _status(scene, nodes, driver, l4t, nvml)
     return section(
         shared,
         CudaDevice(
-            uuids=[gpu.uuid for gpu in nvml.gpus if gpu.uuid],
+            uuids=nvml.uuids() or [item.uuid for item in informed if item.uuid],
             serials=[gpu.serial for gpu in nvml.gpus if gpu.serial],
+            places={name: place.path for name, place in places.items()},
             unreadable=scene.unreadable,
         ),
-        CudaReadings(memory_free_mib=min(free, default=None), celsius=max(heat, default=None)),
+        _readings(scene, nvml, jetson),
         status=status,
         reason=reason,
     )
@@ -142,37 +136,67 @@ def parse_driver(text: str) -> str:
     return match.group(1) if match else ""
 
 
-def parse_l4t(text: str) -> str:
-    """Read /etc/nv_tegra_release (`# R36 (release), REVISION: 4.0, ...`) as `36.4.0`, "" when it is none."""
-    match = _L4T.search(text[:4096])
-    return f"{match.group(1)}.{match.group(2)}" if match else ""
-
-
-def parse_nvml(output: bytes) -> Nvml:
-    """Read what `nvml.py` printed; anything else is an error of its own."""
+def parse_toolkit(text: str) -> str:
+    """Read version.json, or version.txt of older toolkits, "" when it is neither."""
+    match = _TOOLKIT.search(text[:4096])
+    if match:
+        return match.group(1)
     try:
-        return msgspec.json.decode(output, type=Nvml)
-    except (msgspec.DecodeError, RecursionError):
-        return Nvml(error="no answer that can be read")
+        found = json.loads(text)["cuda"]["version"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
+    return found[:40] if isinstance(found, str) else ""
 
 
-def _ask_nvml(scene: Scene) -> Nvml:
-    if not scene.host.live:
+def parse_torch(told: Interpreter) -> Torch | None:
+    """Read torch's version.py without importing it; None when there is no torch."""
+    found = parse_assignments(told.files.get("torch/version.py") or "")
+    version = found.get("__version__")
+    return Torch(version=version, cuda=found.get("cuda", "")) if version else None
+
+
+def _nodes(scene: Scene) -> list[str]:
+    found = [
+        name for name in scene.names("/dev") if _NODE.fullmatch(name) and scene.host.is_device(f"/dev/{name}")
+    ]
+    # JetPack 6 keeps the GPU's nodes in a folder.
+    inner = [f"nvgpu/{name}/ctrl" for name in scene.names("/dev/nvgpu")[:_MAX_FOLDERS]]
+    return found + [name for name in inner if scene.host.is_device(f"/dev/{name}")]
+
+
+def _informed(scene: Scene) -> list[Any]:
+    base = "/proc/driver/nvidia/gpus"
+    texts = [scene.text(f"{base}/{name}/information") for name in scene.names(base)[:_MAX_FOLDERS]]
+    found = [parse_information(text) for text in texts if text]
+    capabilities = "/proc/driver/nvidia/capabilities"
+    for item in found:
+        base = f"{capabilities}/gpu{item.minor}/mig"
+        item.partitions = sum(name.startswith("gi") for name in scene.names(base))
+    return sorted(found, key=lambda item: item.minor)
+
+
+def _nvml(scene: Scene) -> Nvml:
+    answer = scene.host.answer("nvml.json", lambda: _ask_nvml(scene))
+    if not answer and not scene.host.live:
         return Nvml(error="not asked: these are files only")
+    return parse_nvml(answer)
+
+
+def _ask_nvml(scene: Scene) -> bytes:
     source = Path(__file__).with_name("nvml.py").read_text(encoding="ascii")
     command = [sys.executable, "-I", "-S", "-B", "-c", source]
     limit = min(_NVML_DEADLINE_S, scene.left_s())
     ended = scene.host.run(command, environ=scene.host.environ, deadline_s=limit)
     if ended.timed_out:
-        return Nvml(error="no answer before the deadline")
+        return b'{"error":"no answer before the deadline"}'
     if ended.returncode is not None and ended.returncode < 0:
-        return Nvml(error=f"killed by signal {-ended.returncode}")
-    return parse_nvml(ended.stdout)
+        return b'{"error":"killed by signal %d"}' % -ended.returncode
+    return ended.stdout
 
 
 def _status(scene: Scene, nodes: list[str], driver: str, l4t: str, nvml: Nvml) -> tuple[Status, str]:
     """Tell absence from being kept out: a node that may not be opened, a driver without a node."""
-    gpu_nodes = [name for name in nodes if _GPU_NODE.fullmatch(name)]
+    gpu_nodes = [name for name in nodes if _GPU_NODE.fullmatch(name.partition("/")[0])]
     if "/dev" in scene.unreadable:
         return "unreadable", "/dev may not be read"
     if gpu_nodes and not any(scene.host.may_open(f"/dev/{name}") for name in gpu_nodes):
@@ -186,23 +210,25 @@ def _status(scene: Scene, nodes: list[str], driver: str, l4t: str, nvml: Nvml) -
     return "ok", ""
 
 
-def _gpu(told: ToldGpu) -> Gpu:
-    return Gpu(
-        name=told.name or "",
-        capability=told.capability or "",
-        memory_mib=told.memory_mib,
-        ecc=told.ecc,
-        mig=told.mig,
-        persistence=told.persistence,
-        power_limit_w=told.power_limit_w,
-    )
-
-
-def _built_for(scene: Scene) -> dict[str, Any]:
-    """Return the facts that the target's interpreter knows; none when it did not answer."""
+def _told(scene: Scene) -> Interpreter | None:
     try:
-        told = scene.interpreter()
+        return scene.interpreter()
     except Unavailable:
+        return None
+
+
+def _pip_folders(scene: Scene, told: Interpreter | None) -> list[str]:
+    """Return the folders of pip's nvidia-* packages with libraries, where they lie on this machine."""
+    names = (told.folders.get("nvidia") or [])[:_MAX_FOLDERS] if told else []
+    if told is None or not names or getattr(scene.target, "container", None):
+        return []
+    site = next((folder for folder in told.path if scene.names(f"{folder}/nvidia")), None)
+    return [] if site is None else [f"{site}/nvidia/{name}/lib" for name in names]
+
+
+def _built_for(told: Interpreter | None) -> dict[str, Any]:
+    """Return the facts that the target's interpreter knows; none when it did not answer."""
+    if told is None:
         return {}
     found = packages([item for item in told.distributions if item.file.lower().startswith("nvidia_")])
     return {
@@ -211,8 +237,18 @@ def _built_for(scene: Scene) -> dict[str, Any]:
     }
 
 
-def parse_torch(told: Interpreter) -> Torch | None:
-    """Read torch's version.py without importing it; None when there is no torch."""
-    found = parse_assignments(told.files.get("torch/version.py") or "")
-    version = found.get("__version__")
-    return Torch(version=version, cuda=found.get("cuda", "")) if version else None
+def _readings(scene: Scene, nvml: Nvml, jetson: Tegra | None) -> CudaReadings:
+    free = [gpu.memory_free_mib for gpu in nvml.gpus if gpu.memory_free_mib is not None]
+    heat = [gpu.celsius for gpu in nvml.gpus if gpu.celsius is not None]
+    clocks = [gpu.mhz for gpu in nvml.gpus if gpu.mhz is not None]
+    power = [gpu.power_w for gpu in nvml.gpus if gpu.power_w is not None]
+    own = tegra_clocks(scene) if jetson else None
+    return CudaReadings(
+        memory_free_mib=min(free, default=None),
+        celsius=max(heat, default=None),
+        mhz=min(clocks, default=own.mhz if own else None),
+        min_mhz=own.min_mhz if own else None,
+        max_mhz=own.max_mhz if own else None,
+        power_w=sum(power) if power else None,
+        slowed_by=sorted({reason for gpu in nvml.gpus for reason in gpu.slowed_by}),
+    )

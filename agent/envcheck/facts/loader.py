@@ -1,32 +1,97 @@
-"""The libraries that the dynamic loader would find, from ldconfig's cache. Pure."""
+"""Where the dynamic loader would find CUDA's libraries: its cache, its search path, pip's packages."""
 
 from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from envcheck.facts.section import Scene
 
 # The ones that CUDA's execution providers load.
 _WANTED = re.compile(
-    rb"lib(?:cuda|cudart|cublas|cublasLt|cudnn|cufft|curand|cusolver|nvinfer|nvonnxparser|nvrtc|nvidia-ml)\.so[.\d]*"
+    rb"lib(?:cuda|cudart|cublas|cublasLt|cudnn|cufft|curand|cusolver|cusparse|nvinfer|nvonnxparser|nvrtc|nvJitLink|"
+    rb"nvidia-ml)\.so[.\d]*"
 )
+_VERSION = re.compile(r"\.so\.(\d[\d.]{0,30})$")
 _MAGIC = b"glibc-ld.so.cache1.1"
 _HEADER = struct.Struct("=20s2I20x")
 _ENTRY = struct.Struct("=iIIIQ")
 _MAX_ENTRIES = 100_000
+_MAX_PATH = 4096
+_MAX_FOLDERS = 64
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A library: its file's path, and who leads there (`LD_LIBRARY_PATH`, `ld.so.cache` or `pip`)."""
+
+    path: str
+    origin: str
 
 
 def parse_ld_cache(data: bytes) -> list[str]:
     """Return the sorted names of CUDA's libraries in ld.so.cache; what is malformed is left out."""
+    return sorted(ld_cache_paths(data))
+
+
+def ld_cache_paths(data: bytes) -> dict[str, str]:
+    """Return the paths of CUDA's libraries in ld.so.cache by their names; the first one of a name counts."""
     start = data.find(_MAGIC)
     if start < 0 or len(data) - start < _HEADER.size or _WANTED.search(data) is None:
-        return []
+        return {}
     table = data[start:]
     _, count, _ = _HEADER.unpack_from(table)
     room = (len(table) - _HEADER.size) // _ENTRY.size
-    found = set()
+    found: dict[str, str] = {}
     for index in range(min(count, room, _MAX_ENTRIES)):
-        _, key, _, _, _ = _ENTRY.unpack_from(table, _HEADER.size + index * _ENTRY.size)
+        _, key, value, _, _ = _ENTRY.unpack_from(table, _HEADER.size + index * _ENTRY.size)
         name = table[key : key + 64].partition(b"\0")[0]
         if _WANTED.fullmatch(name):
-            found.add(name.decode("ascii"))
-    return sorted(found)
+            path = table[value : value + _MAX_PATH].partition(b"\0")[0]
+            found.setdefault(name.decode("ascii"), path.decode("utf-8", "replace"))
+    return found
+
+
+def find_libraries(scene: Scene, pip_folders: Iterable[str]) -> dict[str, Place]:
+    """Return CUDA's libraries by name, each where the loader looks first.
+
+    Those of pip's packages come last: only a program that loads them by their path finds them.
+    """
+    found: dict[str, Place] = {}
+    searched = scene.target.variables(scene.host).get("LD_LIBRARY_PATH", "").split(":")
+    for name, path in _in_folders(scene, searched):
+        found.setdefault(name, Place(path, "LD_LIBRARY_PATH"))
+    for name, path in ld_cache_paths(scene.data("/etc/ld.so.cache") or b"").items():
+        found.setdefault(name, Place(path, "ld.so.cache"))
+    for name, path in _in_folders(scene, pip_folders):
+        found.setdefault(name, Place(path, "pip"))
+    return dict(sorted(found.items()))
+
+
+def library_version(scene: Scene, path: str) -> str:
+    """Return the version that a library's file has in its name, links followed; "" when there is none.
+
+    libcudart.so.12 is a link to libcudart.so.12.4.127.
+    """
+    best = _version(path)
+    for _ in range(4):
+        leads = scene.link(path)
+        if leads is None:
+            break
+        path = leads if leads.startswith("/") else f"{path.rpartition('/')[0]}/{leads}"
+        best = max(best, _version(path), key=lambda version: version.count("."))
+    return best
+
+
+def _version(path: str) -> str:
+    match = _VERSION.search(path)
+    return match.group(1).rstrip(".") if match else ""
+
+
+def _in_folders(scene: Scene, folders: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for folder in [folder for folder in folders if folder.startswith("/")][:_MAX_FOLDERS]:
+        for name in scene.names(folder):
+            if _WANTED.fullmatch(name.encode("utf-8", "replace")):
+                yield name, f"{folder.rstrip('/')}/{name}"

@@ -12,26 +12,43 @@ import sys
 from typing import Any
 
 _LIBRARIES = ("libnvidia-ml.so.1", "/usr/lib/wsl/lib/libnvidia-ml.so.1")
+# Where there is no management library (JetPack before 6) the driver's own tells which CUDA it supports.
+_DRIVERS = ("libcuda.so.1", "/usr/lib/wsl/lib/libcuda.so.1")
 _TEXT_BYTES = 96
 _MAX_GPUS = 64
 _NO_PERMISSION = 4
 _CELSIUS_SENSOR = 0
+_SM_CLOCK = 1
 
 
 class _Memory(ctypes.Structure):
     _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
 
 
-def main(names: tuple[str, ...] = _LIBRARIES) -> None:
-    """Print what the library tells, or {"error": ...}."""
+def main(names: tuple[str, ...] = _LIBRARIES, drivers: tuple[str, ...] = _DRIVERS) -> None:
+    """Print what the libraries tell; `error` where the management library tells nothing."""
     library = _load(names)
     told: dict[str, Any] = {"error": "no library"} if library is None else describe(library)
+    if told.get("cuda") is None:
+        told["cuda"] = cuda_version(drivers)
     os.write(1, json.dumps(told).encode("ascii"))
+
+
+def cuda_version(names: tuple[str, ...]) -> str | None:
+    """Return the newest CUDA that the driver supports, from the driver's library; no GPU is touched."""
+    library = _load(names)
+    value = ctypes.c_int()
+    if library is None or not _call(library, "cuDriverGetVersion", ctypes.byref(value)):
+        return None
+    return _dotted(value.value)
 
 
 def describe(library: ctypes.CDLL) -> dict[str, Any]:
     """Return driver, CUDA version and every GPU."""
-    code = library.nvmlInit_v2()
+    begin = getattr(library, "nvmlInit_v2", None)
+    if begin is None:
+        return {"error": "a library of another kind"}
+    code = begin()
     if code:
         return {"error": "no permission" if code == _NO_PERMISSION else f"NVML code {code}"}
     count = _number(library, "nvmlDeviceGetCount_v2") or 0
@@ -39,10 +56,14 @@ def describe(library: ctypes.CDLL) -> dict[str, Any]:
     gpus = [_gpu(library, index) for index in range(min(count, _MAX_GPUS))]
     return {
         "driver": _text(library, "nvmlSystemGetDriverVersion"),
-        "cuda": None if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}",
+        "cuda": None if cuda is None else _dotted(cuda),
         "count": count,
         "gpus": [gpu for gpu in gpus if gpu is not None],
     }
+
+
+def _dotted(version: int) -> str:
+    return f"{version // 1000}.{version % 1000 // 10}"
 
 
 def _load(names: tuple[str, ...]) -> ctypes.CDLL | None:
@@ -56,28 +77,64 @@ def _load(names: tuple[str, ...]) -> ctypes.CDLL | None:
 
 def _gpu(library: ctypes.CDLL, index: int) -> dict[str, Any] | None:
     handle = ctypes.c_void_p()
-    if library.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(index), ctypes.byref(handle)):
+    if not _call(library, "nvmlDeviceGetHandleByIndex_v2", ctypes.c_uint(index), ctypes.byref(handle)):
         return None
-    memory = _Memory()
-    has_memory = _call(library, "nvmlDeviceGetMemoryInfo", handle, ctypes.byref(memory))
-    major, minor = ctypes.c_int(), ctypes.c_int()
-    capable = _call(
-        library, "nvmlDeviceGetCudaComputeCapability", handle, ctypes.byref(major), ctypes.byref(minor)
-    )
-    limit = _number(library, "nvmlDeviceGetPowerManagementLimit", handle)
+    total, free = _memory(library, handle)
     return {
         "name": _text(library, "nvmlDeviceGetName", handle),
         "uuid": _text(library, "nvmlDeviceGetUUID", handle),
         "serial": _text(library, "nvmlDeviceGetSerial", handle),
-        "capability": f"{major.value}.{minor.value}" if capable else None,
-        "memory_mib": memory.total >> 20 if has_memory else None,
-        "memory_free_mib": memory.free >> 20 if has_memory else None,
+        "capability": _capability(library, handle),
+        "memory_mib": total,
+        "memory_free_mib": free,
         "ecc": _mode(library, "nvmlDeviceGetEccMode", handle),
         "mig": _mode(library, "nvmlDeviceGetMigMode", handle),
+        "partitions": _partitions(library, handle),
         "persistence": _flag(_number(library, "nvmlDeviceGetPersistenceMode", handle)),
-        "power_limit_w": None if limit is None else limit // 1000,
-        "celsius": _temperature(library, handle),
+        "compute_mode": _number(library, "nvmlDeviceGetComputeMode", handle),
+        "power_limit_w": _watts(library, "nvmlDeviceGetPowerManagementLimit", handle),
+        "power_limit_default_w": _watts(library, "nvmlDeviceGetPowerManagementDefaultLimit", handle),
+        "power_w": _watts(library, "nvmlDeviceGetPowerUsage", handle),
+        "max_mhz": _indexed(library, "nvmlDeviceGetMaxClockInfo", handle, _SM_CLOCK),
+        "mhz": _indexed(library, "nvmlDeviceGetClockInfo", handle, _SM_CLOCK),
+        "slowed": _number(
+            library, "nvmlDeviceGetCurrentClocksThrottleReasons", handle, kind=ctypes.c_ulonglong
+        ),
+        "celsius": _indexed(library, "nvmlDeviceGetTemperature", handle, _CELSIUS_SENSOR),
     }
+
+
+def _partitions(library: ctypes.CDLL, handle: Any) -> list[dict[str, Any]]:
+    """Describe the MIG devices of a GPU; their places may have gaps."""
+    found = []
+    count = _number(library, "nvmlDeviceGetMaxMigDeviceCount", handle) or 0
+    for index in range(min(count, _MAX_GPUS)):
+        part = ctypes.c_void_p()
+        arguments = (handle, ctypes.c_uint(index), ctypes.byref(part))
+        if _call(library, "nvmlDeviceGetMigDeviceHandleByIndex", *arguments):
+            name, uuid = (_text(library, f"nvmlDeviceGet{what}", part) for what in ("Name", "UUID"))
+            found.append({"name": name, "uuid": uuid, "memory_mib": _memory(library, part)[0]})
+    return found
+
+
+def _memory(library: ctypes.CDLL, handle: Any) -> tuple[int | None, int | None]:
+    """Return total and free memory in MiB."""
+    memory = _Memory()
+    if not _call(library, "nvmlDeviceGetMemoryInfo", handle, ctypes.byref(memory)):
+        return None, None
+    return memory.total >> 20, memory.free >> 20
+
+
+def _capability(library: ctypes.CDLL, handle: Any) -> str | None:
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    arguments = (handle, ctypes.byref(major), ctypes.byref(minor))
+    done = _call(library, "nvmlDeviceGetCudaComputeCapability", *arguments)
+    return f"{major.value}.{minor.value}" if done else None
+
+
+def _watts(library: ctypes.CDLL, name: str, handle: Any) -> int | None:
+    milliwatts = _number(library, name, handle)
+    return None if milliwatts is None else milliwatts // 1000
 
 
 def _call(library: ctypes.CDLL, name: str, *arguments: Any) -> bool:
@@ -104,10 +161,11 @@ def _mode(library: ctypes.CDLL, name: str, handle: Any) -> bool | None:
     return _flag(int(current.value)) if done else None
 
 
-def _temperature(library: ctypes.CDLL, handle: Any) -> int | None:
+def _indexed(library: ctypes.CDLL, name: str, handle: Any, which: int) -> int | None:
+    """Read one of several sensors or clocks."""
     value = ctypes.c_uint()
-    arguments = (handle, ctypes.c_uint(_CELSIUS_SENSOR), ctypes.byref(value))
-    return int(value.value) if _call(library, "nvmlDeviceGetTemperature", *arguments) else None
+    done = _call(library, name, handle, ctypes.c_uint(which), ctypes.byref(value))
+    return int(value.value) if done else None
 
 
 def _flag(value: int | None) -> bool | None:

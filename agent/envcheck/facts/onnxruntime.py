@@ -6,6 +6,7 @@ import re
 
 from envcheck.contract.fingerprint import Section
 from envcheck.facts.interpreter import Distribution, Interpreter
+from envcheck.facts.linkage import Library, libraries, majors
 from envcheck.facts.packages import Package, packages
 from envcheck.facts.section import Facts, Scene, Unavailable, section
 
@@ -14,6 +15,7 @@ _ASSIGNMENT = re.compile(r"""^(\w+)\s*(?::[^=\n]*)?=\s*['"]([^'"\n]{0,200})['"]"
 _INIT = "onnxruntime/__init__.py"
 _BUILD = "onnxruntime/capi/build_and_package_info.py"
 _CAPI = "onnxruntime/capi"
+_NATIVE = re.compile(r"(?:libonnxruntime|onnxruntime_pybind11_state).*\.so[.\d]*")
 
 
 class OnnxruntimeFacts(Facts, frozen=True, kw_only=True):
@@ -22,7 +24,8 @@ class OnnxruntimeFacts(Facts, frozen=True, kw_only=True):
     `flavours` maps each distribution that owns the module to its version; `version` and `package` are what
     the module's own files say (of two flavours the one installed last). `providers` are the
     libraries of execution providers that lie beside it (`cuda`, `tensorrt`, `openvino`); the CPU provider is
-    always built in. `conflicts` says in words what contradicts itself.
+    always built in. `libraries` are its native files with what they are linked against, `needs` the major
+    versions of CUDA, cuDNN and TensorRT among that. `conflicts` says in words what contradicts itself.
     """
 
     version: str = ""
@@ -30,19 +33,30 @@ class OnnxruntimeFacts(Facts, frozen=True, kw_only=True):
     cuda: str = ""
     flavours: dict[str, str] = {}
     providers: list[str] = []
+    libraries: dict[str, Library] = {}
+    needs: dict[str, list[str]] = {}
     conflicts: list[str] = []
+
+
+class OnnxruntimeDevice(Facts, frozen=True, kw_only=True):
+    """Which of its files may not be read."""
+
+    unreadable: list[str] = []
 
 
 def gather(scene: Scene) -> Section:
     """Read what of onnxruntime the target's interpreter would import."""
-    facts = onnxruntime_facts(scene.interpreter())
+    told = scene.interpreter()
+    facts = onnxruntime_facts(told, _libraries(scene, told))
     if not facts.flavours and not facts.version:
         raise Unavailable("absent", "onnxruntime is not installed in the interpreter that serves the model")
-    return section(facts)
+    return section(facts, OnnxruntimeDevice(unreadable=scene.unreadable))
 
 
-def onnxruntime_facts(told: Interpreter) -> OnnxruntimeFacts:
-    """Derive the facts from what the interpreter told."""
+def onnxruntime_facts(told: Interpreter, linked: dict[str, Library] | None = None) -> OnnxruntimeFacts:
+    """Derive the facts from what the interpreter told and what its files are linked against."""
+    linked = linked or {}
+    needs = majors(linked.values())
     flavours = _flavours(told.distributions)
     built = parse_assignments(told.files.get(_BUILD) or "")
     version = parse_assignments(told.files.get(_INIT) or "").get("__version__") or built.get(
@@ -55,7 +69,9 @@ def onnxruntime_facts(told: Interpreter) -> OnnxruntimeFacts:
         cuda=built.get("cuda_version", ""),
         flavours={name: full_version(entry) for name, entry in flavours.items()},
         providers=parse_providers(told.folders.get(_CAPI) or []),
-        conflicts=_conflicts(flavours, version, package),
+        libraries=linked,
+        needs=needs,
+        conflicts=[*_conflicts(flavours, version, package), *_mixed(needs)],
     )
 
 
@@ -73,6 +89,26 @@ def parse_providers(names: list[str]) -> list[str]:
 def parse_assignments(source: str) -> dict[str, str]:
     """Read `name = "text"` lines of a Python file without running it; the last one of a name counts."""
     return dict(_ASSIGNMENT.findall(source))
+
+
+def _libraries(scene: Scene, told: Interpreter) -> dict[str, Library]:
+    """Read the native files, where they lie on this machine: the first on the search path counts."""
+    names = [name for name in told.folders.get(_CAPI) or [] if _NATIVE.fullmatch(name)]
+    if not names or getattr(scene.target, "container", None):
+        return {}
+    for folder in told.path:
+        if found := libraries(scene, f"{folder}/{_CAPI}", names):
+            return found
+    return {}
+
+
+def _mixed(needs: dict[str, list[str]]) -> list[str]:
+    titles = {"cuda": "CUDA", "cudnn": "cuDNN", "tensorrt": "TensorRT"}
+    return [
+        f"its files are linked against {titles[part]} {' and '.join(versions)} at once"
+        for part, versions in needs.items()
+        if len(versions) > 1
+    ]
 
 
 def _flavours(found: list[Distribution]) -> dict[str, Package]:
