@@ -1,14 +1,10 @@
-"""The command `envcheck`: commands are imported when called, errors become exit codes here."""
+"""The command `envcheck` as click knows it: commands are imported when called."""
 
 from __future__ import annotations
 
-import errno
 import io
-import os
 import sys
-import traceback
 from collections.abc import Mapping
-from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -16,14 +12,8 @@ import click
 
 from envcheck import __version__
 from envcheck.contract.text import printable
-from envcheck.errors import (
-    EXIT_INTERNAL,
-    EXIT_INTERRUPTED,
-    EXIT_PASS,
-    EXIT_UNKNOWN,
-    EXIT_USAGE,
-    EnvcheckError,
-)
+from envcheck.ending import ended, escape_unshowable, say
+from envcheck.errors import EXIT_USAGE
 
 # One line a command: its module under envcheck.commands has its name. The help stands here so that
 # `envcheck --help` imports none of them; a test holds it to the command's own.
@@ -82,87 +72,24 @@ def envcheck() -> None:
 
 def main() -> None:
     """Run the command line and exit with one of the documented codes."""
-    for stream in (sys.stdout, sys.stderr):
-        # What a terminal can't show (a file name that is not UTF-8, say) is shown escaped.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    escape_unshowable()
     sys.exit(run_cli(envcheck))
 
 
 def run_cli(command: click.Command, arguments: list[str] | None = None) -> int:
-    """Run `command` and return its exit code; whatever goes wrong is told on stderr, without a traceback.
+    """Run `command` and return its exit code; whatever goes wrong is told on stderr, without a traceback."""
+    return ended(lambda: _invoked(command, arguments))
 
-    Set ENVCHECK_DEBUG to see the traceback of an internal error.
-    """
-    stdout = sys.stdout
+
+def _invoked(command: click.Command, arguments: list[str] | None) -> object:
     try:
-        result = command.main(args=arguments, standalone_mode=False)
-        code = result if isinstance(result, int) else EXIT_PASS
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except (click.ClickException, click.Abort, KeyboardInterrupt) as error:
-        return _interrupted_or_misused(error)
-    except EnvcheckError as error:
-        tell(error)
-        return error.exit_code
-    except SystemExit as leave:
-        # click and rich end a broken pipe with code 1, which here says that a device is not ready. click
-        # leaves another stdout in the place of the broken one, rich the error as the context.
-        broken = sys.stdout is not stdout or isinstance(leave.__context__, BrokenPipeError)
-        return _unwritten() if broken else _code(leave)
-    except BrokenPipeError:
-        return _unwritten()
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            return _internal(error)
-        tell(EnvcheckError(f"the output can't be written: {error}"))
-        return _unwritten()
-    except Exception as error:  # noqa: BLE001 (the last resort: told as a fault of envcheck, with its own code)
-        return _internal(error)
-    return code
-
-
-def tell(error: EnvcheckError) -> None:
-    """Write an error and its hint to stderr, control characters made visible."""
-    _say(f"error: {printable(error.message)}")
-    if error.hint:
-        _say(f"  {printable(error.hint)}")
-
-
-def _code(leave: SystemExit) -> int:
-    return leave.code if isinstance(leave.code, int) else EXIT_INTERNAL if leave.code else EXIT_PASS
-
-
-def _interrupted_or_misused(error: BaseException) -> int:
-    if not isinstance(error, click.ClickException):
-        _say("interrupted")
-        return EXIT_INTERRUPTED
-    shown = io.StringIO()
-    error.show(file=shown)
-    # The usage is our own; what follows quotes the arguments.
-    usage, mark, message = shown.getvalue().rstrip().partition("Error: ")
-    _say(usage + mark + printable(message))
-    return EXIT_USAGE
-
-
-def _unwritten() -> int:
-    """Nobody has read the whole answer (`| head`, a full disk): so it is neither a pass nor a fail."""
-    # The interpreter must not try to write the rest at exit, and there may be no file below (in a test).
-    with suppress(OSError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return EXIT_UNKNOWN
-
-
-def _internal(error: Exception) -> int:
-    _say(f"internal error: {type(error).__name__}: {printable(str(error))}")
-    if os.environ.get("ENVCHECK_DEBUG"):
-        _say("".join(traceback.format_exception(error)))
-    else:
-        _say("  this is a fault of envcheck; ENVCHECK_DEBUG=1 shows where")
-    return EXIT_INTERNAL
-
-
-def _say(text: str) -> None:
-    # Where stderr can't be written either, the exit code still says it.
-    with suppress(OSError):
-        click.echo(text, err=True)
+        return command.main(args=arguments, standalone_mode=False)
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except click.ClickException as error:
+        shown = io.StringIO()
+        error.show(file=shown)
+        # The usage is our own; what follows quotes the arguments.
+        usage, mark, message = shown.getvalue().rstrip().partition("Error: ")
+        say(usage + mark + printable(message))
+        return EXIT_USAGE

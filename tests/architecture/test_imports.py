@@ -26,8 +26,10 @@ AGENT = {
     "transport": {"errors", "contract"},
     "output": {"errors", "contract"},
     "commands": {"errors", "contract", *MIDDLE},
-    # Commands are imported by name when called; `contract.text` makes errors inert.
-    "cli": {"errors", "contract.text"},
+    # `contract.text` makes errors inert.
+    "ending": {"errors", "contract.text"},
+    # Commands are imported by name when called.
+    "cli": {"errors", "contract.text", "ending"},
 }
 
 # The same for the collector, `envcheck.` written out.
