@@ -72,7 +72,13 @@ FOREIGN = {
 }
 
 # Distribution of an import name where the two differ.
-DISTRIBUTIONS = {"yaml": "pyyaml", "cpuinfo": "py-cpuinfo", "sklearn": "scikit-learn"}
+DISTRIBUTIONS = {
+    "yaml": "pyyaml",
+    "cpuinfo": "py-cpuinfo",
+    "sklearn": "scikit-learn",
+    "cyclonedx": "cyclonedx-python-lib",
+    "packageurl": "packageurl-python",
+}
 
 every_source = pytest.mark.parametrize("source", sources().values(), ids=lambda source: source.name)
 
@@ -191,7 +197,12 @@ def _name(requirement: str) -> str:
 
 
 def test_what_runs_elsewhere_needs_nothing_of_ours() -> None:
-    for name in ("envcheck.facts.probe", "envcheck.smoke.child"):
+    for name in (
+        "envcheck.facts.probe",
+        "envcheck.facts.probe_more",
+        "envcheck.facts.probe_verify",
+        "envcheck.smoke.child",
+    ):
         for found in imports(sources()[name]):
             top = found.module.split(".")[0]
             assert top in sys.stdlib_module_names, f"{name}:{found.line} imports {top}"

@@ -13,7 +13,8 @@ from support.sources import Source, sources
 from support.tools import missing
 
 OLDEST = (3, 10)
-OLDER = {"envcheck.facts.probe": (3, 6), "envcheck.smoke.child": (3, 8)}
+PROBES = ["envcheck.facts.probe", "envcheck.facts.probe_more", "envcheck.facts.probe_verify"]
+OLDER = {**dict.fromkeys(PROBES, (3, 6)), "envcheck.smoke.child": (3, 8)}
 OLDEST_SERVER = (3, 11)
 
 COMPILE = "import sys\nfor path in sys.argv[1:]:\n    compile(open(path, 'rb').read(), path, 'exec')\n"
@@ -40,8 +41,8 @@ def test_the_syntax_is_old_enough(source: Source) -> None:
 @pytest.mark.parametrize(
     ("version", "names"),
     [
-        ("3.6", ["envcheck.facts.probe"]),
-        ("3.7", ["envcheck.facts.probe"]),
+        ("3.6", PROBES),
+        ("3.7", PROBES),
         ("3.8", sorted(OLDER)),
         ("3.9", sorted(OLDER)),
         ("3.10", sorted(name for name in sources() if not name.startswith("envcheck_server"))),

@@ -5,7 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.interpreter_answers import told
 
+from envcheck.facts.host import Target
 from envcheck.facts.python import parse_libc, python_facts
+
+ALONE, SERVED = Target(), Target(environ={})
 
 
 @pytest.mark.parametrize(
@@ -13,24 +16,24 @@ from envcheck.facts.python import parse_libc, python_facts
     [
         ({}, "venv"),
         ({"prefix": "/usr"}, "system"),
-        ({"prefix": "/usr", "conda": True}, "conda"),
+        ({"prefix": "/usr", "conda": []}, "conda"),
     ],
 )
 def test_the_kind_of_environment(changed: dict[str, object], environment: str) -> None:
-    assert python_facts(told(**changed), True).environment == environment
+    assert python_facts(told(**changed), ALONE).environment == environment
 
 
 def test_what_isolation_implies_is_said_once() -> None:
     flags = {"isolated": 1, "no_user_site": 1, "ignore_environment": 1, "safe_path": 1, "optimize": 2}
-    facts = python_facts(told(flags=flags), True)
+    facts = python_facts(told(flags=flags), ALONE)
     assert facts.isolated
     assert facts.flags == {"optimize": 2}
-    assert python_facts(told(flags={"no_user_site": 1}), False).flags == {"no_user_site": 1}
+    assert python_facts(told(flags={"no_user_site": 1}), SERVED).flags == {"no_user_site": 1}
 
 
 def test_free_threading() -> None:
-    assert python_facts(told(abiflags="t", gil=False), True).free_threaded
-    assert python_facts(told(abiflags="", gil=True), True).gil is True
+    assert python_facts(told(abiflags="t", gil=False), ALONE).free_threaded
+    assert python_facts(told(abiflags="", gil=True), ALONE).gil is True
 
 
 def test_libc() -> None:

@@ -25,7 +25,7 @@ def told(**changed: Any) -> Interpreter:
         "executable": "/opt/app/venv/bin/python",
         "prefix": "/opt/app/venv",
         "base_prefix": "/usr",
-        "conda": False,
+        "conda": None,
         "flags": {},
         "user_site": False,
         "customised": [],

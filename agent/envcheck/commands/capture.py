@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,14 +15,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from envcheck.contract.fingerprint import Fingerprint
+    from envcheck.facts.host import Host, Target
 
 _DEADLINE_S = 20.0
+FORMATS = ("text", "json", "cyclonedx", "requirements", "pylock")
 # Known here too, so that a machine without a configuration imports nothing to find that out.
 CONFIGURATION = "/etc/envcheck/config.yaml"
 
 
 @click.command()
 @click.option("--python", metavar="EXE", help="The interpreter that serves the model (default: this one).")
+@click.option("--unit", metavar="NAME", help="The systemd service that serves the model.")
+@click.option("--container", metavar="NAME", help="A running container (docker or podman).")
 @click.option(
     "--env-file",
     metavar="FILE",
@@ -30,9 +35,15 @@ CONFIGURATION = "/etc/envcheck/config.yaml"
 @click.option(
     "--root", metavar="DIR", help="Read a mounted image or a captured tree instead of this machine."
 )
+@click.option("--model", metavar="FILE", help="The deployed model file: its digest is told.")
 @click.option("--section", "sections", metavar="S", multiple=True, help="Only this section; may be repeated.")
+@click.option("--verify", is_flag=True, help="Hash all installed files and hold them to their records.")
 @click.option("--json", "as_json", is_flag=True, help="Print the fingerprint as a JSON document.")
-@click.option("-o", "--output", metavar="FILE", help="Write the JSON document to a file.")
+@click.option(
+    "--format", "form", type=click.Choice(FORMATS), help="What to print (default: text; with -o: json)."
+)
+@click.option("--wheels", metavar="DIR", help="For pylock: the wheels that were installed, to be locked to.")
+@click.option("-o", "--output", metavar="FILE", help="Write it to a file.")
 @click.option("--deadline", type=float, metavar="S", help="Seconds that all of it may take (default: 20).")
 @click.option(
     "--config",
@@ -40,14 +51,14 @@ CONFIGURATION = "/etc/envcheck/config.yaml"
     help="Configuration file (default: ENVCHECK_CONFIG, then /etc/envcheck/config.yaml).",
 )
 def capture(
-    python: str | None,
-    env_file: str | None,
-    root: str | None,
     sections: tuple[str, ...],
+    verify: bool,
     as_json: bool,
+    form: str | None,
+    wheels: str | None,
     output: str | None,
     deadline: float | None,
-    config: str | None,
+    **named: str | None,
 ) -> int:
     """Describe this machine's inference environment.
 
@@ -59,59 +70,156 @@ def capture(
     Examples:
       envcheck capture
       envcheck capture --python /opt/app/venv/bin/python --env-file /etc/default/app
+      envcheck capture --unit app.service --model /opt/app/model.onnx
+      envcheck capture --container app --section python --section packages
       envcheck capture --section cpu --section onnxruntime --json
-      envcheck capture -o fingerprint.json
-      envcheck capture --root /mnt/image --section system
+      envcheck capture --root /mnt/image --python /opt/app/venv/bin/python -o fingerprint.json
+      envcheck capture --verify --deadline 120
+      envcheck capture --format cyclonedx -o sbom.json
     """
-    import time
-
     from envcheck.facts.asking import ASKING_SECTIONS, Asking
-    from envcheck.facts.host import Host, Target, resolve_target
 
     limit = _DEADLINE_S if deadline is None else deadline
     if not math.isfinite(limit) or limit <= 0:
         raise BadInput("--deadline must be a positive number of seconds")
-    named, serving = _configured(config)
-    host = Host() if root is None else Host(root=_directory(root))
-    if host.live or python:
-        target = resolve_target(python or named, env_file or serving, host=host)
-    else:
-        target = Target("")
+    form = _form(form, as_json=as_json, output=output)
+    if wheels and form != "pylock":
+        raise BadInput("--wheels is for --format pylock only")
+    host, target = _target(named)
     # The interpreter is asked before the rest is imported: both take their time side by side.
     asking = Asking(target, host, time.monotonic() + limit, sections or tuple(ASKING_SECTIONS))
     from envcheck.contract.fingerprint import SECTION_NAMES
     from envcheck.facts import gather
 
     fingerprint = gather.capture(
-        target, host=host, sections=sections or SECTION_NAMES, deadline_s=limit, asking=asking
+        target,
+        host=host,
+        sections=sections or SECTION_NAMES,
+        deadline_s=limit,
+        asking=asking,
+        verify=verify,
     )
-    if output is not None:
-        _write_whole(output, _document(fingerprint))
-    if as_json:
-        click.echo(_document(fingerprint), nl=False)
-    elif output is None:
+    if form == "text" and output is None:
         from envcheck.output.capture import print_capture
 
         print_capture(fingerprint)
+        return 0
+    document = _document(fingerprint, form, wheels)
+    if output is not None:
+        _write_whole(output, document)
+    if output is None or as_json:
+        click.echo(document, nl=False)
     return 0
 
 
-def _configured(config: str | None) -> tuple[str | None, str | None]:
-    """Return interpreter and env file of the configuration, None where it names none."""
+def _form(form: str | None, *, as_json: bool, output: str | None) -> str:
+    if as_json and form not in (None, "json"):
+        raise BadInput(f"--json and --format {form} can't be combined", "leave one of them out")
+    return form or ("json" if as_json or output is not None else "text")
+
+
+def _target(named: dict[str, str | None]) -> tuple[Host, Target]:
+    """Find the machine and the target that options and configuration name; the options go first."""
+    from dataclasses import replace
+
+    from envcheck.facts.host import Host, Target, resolve_target
+
+    root = named["root"]
+    host = Host() if root is None else Host(root=_directory(root))
+    if named["container"] and named["model"]:
+        raise BadInput("a model file in a container can't be read from here", "leave --model out")
+    # A tree is another machine than the one that this one's configuration is about.
+    configured = _configured(named["config"]) if host.live or named["config"] else {}
+    if named["container"]:
+        configured = {}
+    if named["unit"] or named["env_file"]:
+        configured = {**configured, "unit": None, "env_file": None}
+    chosen = {name: named[name] or configured.get(name) for name in ("python", "env_file", "unit")}
+    if host.live and not any(chosen.values()) and not named["container"]:
+        target = Target()
+    else:
+        target = resolve_target(**chosen, container=named["container"], host=host, on_disk=True)
+    model = named["model"] or configured.get("model")
+    if named["model"]:
+        _require_file(host.real(named["model"]), named["model"])
+    if not model:
+        return host, target
+    # Sections may be gathered from elsewhere than from the present directory.
+    whole = os.path.abspath(model) if host.live else model  # noqa: PTH100 links stay as they are
+    return host, replace(target, model=whole)
+
+
+def _require_file(real: str, path: str) -> None:
+    try:
+        with open(real, "rb"):  # noqa: PTH123 the path of another root
+            pass
+    except OSError as error:
+        raise BadInput(
+            f"the model {path} can't be read: {error.strerror}", "name the deployed file"
+        ) from None
+
+
+def _configured(config: str | None) -> dict[str, str | None]:
+    """Return what the configuration names: interpreter, env file, unit, model; None where it names none."""
     if not config and not os.environ.get("ENVCHECK_CONFIG") and not os.path.lexists(CONFIGURATION):
-        return None, None
+        return {}
     from pathlib import Path
 
     from envcheck.commands.configuration import load_configuration
 
-    configuration = load_configuration(Path(config) if config else None)
-    return configuration.python or None, configuration.env_file or None
+    found = load_configuration(Path(config) if config else None)
+    return {name: getattr(found, name) or None for name in ("python", "env_file", "unit", "model")}
 
 
-def _document(fingerprint: Fingerprint) -> bytes:
-    from envcheck.contract.document import encode
+def _document(fingerprint: Fingerprint, form: str, wheels: str | None) -> bytes:
+    if form == "json":
+        from envcheck.contract.document import encode
 
-    return encode(fingerprint) + b"\n"
+        return encode(fingerprint) + b"\n"
+    if form == "text":
+        return _screen(fingerprint)
+    from envcheck.output.installed import installed
+
+    written = _bill(form, wheels)(installed(fingerprint, _warn))
+    return str(written).encode("utf-8")
+
+
+def _bill(form: str, wheels: str | None) -> Any:
+    """Return the function that writes a list of packages in one format."""
+    if form == "cyclonedx":
+        from envcheck.output.cyclonedx import cyclonedx_text
+
+        return cyclonedx_text
+    if form == "requirements":
+        from envcheck.output.requirements import requirements_text
+
+        return requirements_text
+    from functools import partial
+
+    from envcheck.facts.wheels import read_wheels
+    from envcheck.output.pylock import pylock_text
+
+    return partial(pylock_text, wheels=read_wheels(wheels) if wheels else {})
+
+
+def _screen(fingerprint: Fingerprint) -> bytes:
+    import io
+
+    from rich.console import Console
+
+    from envcheck.output.capture import print_capture
+    from envcheck.output.console import FILE_WIDTH
+
+    written = io.StringIO()
+    out = Console(file=written, width=FILE_WIDTH, highlight=False, markup=False, emoji=False)
+    print_capture(fingerprint, out)
+    return written.getvalue().encode("utf-8")
+
+
+def _warn(message: str) -> None:
+    from envcheck.commands.common import notice
+
+    notice(message)
 
 
 def _directory(root: str) -> Path:

@@ -20,13 +20,15 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """What a device is told. Relative paths are taken from the configuration file's directory.
 
     `device` is the id that the device proposes (default: its host name). `python` is the interpreter
-    that serves the model, `env_file` the variables it serves with. `release_keys` are the public keys
+    that serves the model, `env_file` the variables it serves with; `unit` is a systemd service, which has
+    both, `model` the path of the deployed model file. `release_keys` are the public keys
     whose bundles this device runs; there is no default, and the collector can't add one.
     """
 
     device: str = ""
     python: str = ""
     env_file: str = ""
+    unit: str = ""
     model: str = ""
     state_dir: str = "/var/lib/envcheck"
     collector: str = ""

@@ -6,6 +6,7 @@ Light on purpose: the question is on its way before the rest of the agent is imp
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -44,12 +45,37 @@ class Asking:
         return self._ended
 
     def _run(self) -> None:
-        command = self._target.command("-B", "-c", probe_source())
+        target, stdin, environ = self._target, None, self._target.starting(self._host)
+        if target.unasked:
+            from envcheck.facts.tree import known
+
+            # Whatever is read may hang (a network mount), so a process of its own reads it as well.
+            order = known(target, self._host)
+            command = [sys.executable, "-I", "-S", "-B", "-c", probe_source(), more_source(), order]
+            environ = dict(self._host.environ)
+        elif target.container:
+            command, stdin = target.command("-B", "-", more_source()), probe_source().encode("ascii")
+        else:
+            command = target.command("-B", "-c", probe_source(), more_source())
         left = max(0.05, (self.deadline - time.monotonic()) * _SHARE)
-        self._ended = self._host.run(command, environ=self._target.variables(self._host), deadline_s=left)
+        self._ended = self._host.run(command, environ=environ, deadline_s=left, stdin=stdin)
 
 
 def probe_source() -> str:
     """Return the text of `probe.py`."""
-    with open(os.path.join(os.path.dirname(__file__), "probe.py"), encoding="ascii") as file:  # noqa: PTH118, PTH120, PTH123 the hot path
+    return _text("probe.py")
+
+
+def more_source() -> str:
+    """Return the text of `probe_more.py`."""
+    return _text("probe_more.py")
+
+
+def verify_source() -> str:
+    """Return the text of `probe_verify.py`."""
+    return _text("probe_verify.py")
+
+
+def _text(name: str) -> str:
+    with open(os.path.join(os.path.dirname(__file__), name), encoding="ascii") as file:  # noqa: PTH118, PTH120, PTH123 the hot path
         return file.read()

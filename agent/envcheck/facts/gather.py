@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -32,21 +33,26 @@ def capture(
     sections: Sequence[str] = SECTION_NAMES,
     deadline_s: float = DEADLINE_S,
     asking: Asking | None = None,
+    verify: bool = False,
 ) -> Fingerprint:
     """Describe the environment that serves the model; reads only, takes at most about `deadline_s`.
 
     Every section asked for is in the answer, with its status and, unless that is ok, a reason. Sections
     not asked for are left out. `asking` is the question to the interpreter when it is already on its
-    way. Raises BadInput for a section that does not exist.
+    way. `verify` hashes all installed files as well, which takes seconds. Raises BadInput for a section that
+    does not exist.
     """
     host = host or Host()
+    if target.unit and target.unit.pid and host.live:
+        # What the kernel tells of a process (its control group) is asked of the serving one.
+        host = replace(host, process=str(target.unit.pid))
     deadline = time.monotonic() + deadline_s
     told = _Told(asking or Asking(target, host, deadline, sections))
     # The interpreter takes its time to start: the sections are imported meanwhile.
     from envcheck.facts.section import Scene
 
     jobs = [
-        _Job(name, gather, Scene(host, target, told.interpreter, deadline))
+        _Job(name, gather, Scene(host, target, told.interpreter, deadline, verify=verify))
         for name, gather in _chosen(sections)
     ]
     # Those that need the interpreter's answer come last: it is being asked meanwhile.

@@ -9,11 +9,16 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from envcheck.errors import BadInput
 from envcheck.facts.process import Ended, run_bounded
+
+if TYPE_CHECKING:
+    from envcheck.facts.container import Container
+    from envcheck.facts.unit import Unit
 
 FILE_LIMIT = 4 * 1024 * 1024
 ANSWERS = "/.answers/"
@@ -36,6 +41,8 @@ class Host:
     root: Path = Path("/")
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     run: Runner = run_bounded
+    # Whose /proc/self is read: the serving process's, where one runs.
+    process: str = "self"
 
     @property
     def live(self) -> bool:
@@ -89,8 +96,14 @@ class Host:
             return False
         return stat.S_ISCHR(mode) or (not self.live and stat.S_ISREG(mode))
 
+    def real(self, path: str) -> str:
+        """Return where a path of this host lies on the machine that reads it."""
+        return self._real(path)
+
     def _real(self, path: str) -> str:
-        return path if self.live else _inside(str(self.root), path)
+        if self.process != "self" and path.startswith("/proc/self/"):
+            path = f"/proc/{self.process}/{path[len('/proc/self/') :]}"
+        return path if self.live else inside(str(self.root), path)
 
 
 @dataclass(frozen=True)
@@ -98,11 +111,17 @@ class Target:
     """The interpreter that serves the model; "" when there is none to ask (a mounted image).
 
     `environ` is what the serving process gets, exactly. None: nothing is configured, so the interpreter
-    is started isolated (-I) with the agent's own variables.
+    is started isolated (-I) with the agent's own variables. `unit` is the service that starts it, `container`
+    where it runs. `unasked` says why it can't be run: then only its files are read. `model` is
+    the path of the deployed model file, if it is known.
     """
 
     python: str = sys.executable
     environ: Mapping[str, str] | None = None
+    unit: Unit | None = None
+    container: Container | None = None
+    unasked: str = ""
+    model: str = ""
 
     @property
     def isolated(self) -> bool:
@@ -111,30 +130,47 @@ class Target:
 
     def command(self, *arguments: str) -> list[str]:
         """Return the command line that runs the interpreter with `arguments`."""
-        return [self.python, *(["-I"] if self.isolated else []), *arguments]
+        inside = self.container.command() if self.container else []
+        return [*inside, self.python, *(["-I"] if self.isolated else []), *arguments]
 
     def variables(self, host: Host) -> dict[str, str]:
-        """Return the variables that a process of this target is started with."""
+        """Return the variables that a process of this target has."""
         if self.environ is None:
             return dict(host.environ)
         return {"PATH": _DEFAULT_PATH, **self.environ}
 
+    def starting(self, host: Host) -> dict[str, str]:
+        """Return the variables that `command` is started with: a container engine needs the agent's own."""
+        return dict(host.environ) if self.container else self.variables(host)
 
-def resolve_target(python: str | None, env_file: str | None, *, host: Host | None = None) -> Target:
+
+def resolve_target(
+    python: str | None,
+    env_file: str | None,
+    *,
+    unit: str | None = None,
+    container: str | None = None,
+    host: Host | None = None,
+    on_disk: bool = False,
+) -> Target:
     """Find the interpreter and read the variables it serves with.
 
     `python` is a path or a name on PATH (None: the agent's own interpreter), `env_file` a file of NAME=VALUE
-    lines as systemd reads them. Raises BadInput for an interpreter that does not exist, may not be
-    executed or is not Python 3, and for a file that is missing or malformed. An interpreter that
+    lines as systemd reads them. A systemd `unit` has both, a `container` its own search path and variables.
+    Raises BadInput for an interpreter that does not exist, may not be executed or is not Python 3,
+    for a file that is missing or malformed, for a unit or container that isn't there. An interpreter that
     does not answer in time is let through: that is a fact about the device, and the sections tell it.
+    `on_disk` lets one through that is built for another machine: its files can be read all the same.
     """
     host = host or Host()
+    if unit or container or not host.live:
+        from envcheck.facts.targets import resolve_special
+
+        return resolve_special(python, env_file, unit, container, host, on_disk=on_disk)
     environ = read_env_file(env_file) if env_file else None
     if not python or python == sys.executable:
         return Target(sys.executable, environ)
-    target = Target(_find(python, host), environ)
-    _require_python(target, host)
-    return target
+    return checked(Target(find_python(python, host), environ), host, on_disk=on_disk)
 
 
 def read_env_file(path: str) -> dict[str, str]:
@@ -148,7 +184,8 @@ def read_env_file(path: str) -> dict[str, str]:
     return parse_env_file(data, path)
 
 
-def _find(python: str, host: Host) -> str:
+def find_python(python: str, host: Host) -> str:
+    """Return the path of a named interpreter; raises BadInput."""
     hint = "name the interpreter of the application that serves the model: --python /opt/app/venv/bin/python"
     if "/" not in python:
         import shutil
@@ -172,11 +209,21 @@ def _find(python: str, host: Host) -> str:
     return path
 
 
-def _require_python(target: Target, host: Host) -> None:
+def checked(target: Target, host: Host, *, on_disk: bool = False) -> Target:
+    """Return the target if it is Python 3; raises BadInput. `on_disk` lets through what can't run here."""
     command = target.command("-S", "-c", _CHECK)
-    ended = host.run(command, environ=target.variables(host), deadline_s=_CHECK_DEADLINE_S)
+    ended = host.run(command, environ=target.starting(host), deadline_s=_CHECK_DEADLINE_S)
     if ended.timed_out or ended.stdout.strip().endswith(b"python3"):
-        return
+        return target
+    if ended.problem:
+        from envcheck.facts.tree import why_not_run
+
+        if reason := why_not_run(target.python, host):
+            if on_disk:
+                return replace(target, unasked=reason)
+            raise BadInput(
+                f"{target.python} can't be run here: {reason}", "name an interpreter of this machine"
+            )
     said = ended.problem or ended.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
     raise BadInput(
         f"{target.python} is not a Python 3 interpreter" + (f": {said}" if said else ""),
@@ -184,7 +231,7 @@ def _require_python(target: Target, host: Host) -> None:
     )
 
 
-def _inside(root: str, path: str) -> str:
+def inside(root: str, path: str) -> str:
     """Resolve `path` below `root` as if root were /, links included; raises OSError for a loop."""
     todo = path.split("/")[::-1]
     done: list[str] = []

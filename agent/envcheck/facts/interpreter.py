@@ -11,7 +11,11 @@ MARKER = b"envcheck-probe-1 "
 
 
 class Distribution(msgspec.Struct, frozen=True, kw_only=True):
-    """One installed distribution as its files tell it, raw. `linked` names what an .egg-link points to."""
+    """One installed distribution as its files tell it, raw. `linked` names what an .egg-link points to.
+
+    `vendors` are the packages of it that carry other distributions inside. `damaged` says why a zip on the
+    search path could not be read.
+    """
 
     folder: str = ""
     file: str = ""
@@ -23,6 +27,28 @@ class Distribution(msgspec.Struct, frozen=True, kw_only=True):
     direct_url: str | None = None
     build: str = ""
     owns: list[str] = []
+    vendors: list[str] = []
+    zipped: bool = False
+    damaged: str = ""
+
+
+class Vendored(msgspec.Struct, frozen=True, kw_only=True):
+    """The metadata that lies in `within`/_vendor below a folder of the search path, by the files' names."""
+
+    folder: str
+    within: str
+    files: list[str]
+
+
+class CondaPackage(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of conda-meta; `distributions` are the stems of the Python metadata that it installed."""
+
+    name: str
+    version: str = ""
+    build: str = ""
+    channel: str = ""
+    subdir: str = ""
+    distributions: list[str] = []
 
 
 class Interpreter(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +67,6 @@ class Interpreter(msgspec.Struct, frozen=True, kw_only=True):
     executable: str
     prefix: str
     base_prefix: str
-    conda: bool
     flags: dict[str, int]
     user_site: bool | None
     customised: list[str]
@@ -51,6 +76,14 @@ class Interpreter(msgspec.Struct, frozen=True, kw_only=True):
     hooks: list[str]
     files: dict[str, str | None]
     folders: dict[str, list[str] | None]
+    # None: there is no conda environment.
+    conda: list[CondaPackage] | None = None
+    vendored: list[Vendored] = []
+    path_files: list[str] = []
+    user_folder: str = ""
+    container: str = ""
+    # Why it could not be run, when all of this was read from its files; such a reason holds no path.
+    unasked: str = ""
 
 
 class NoAnswer(Exception):

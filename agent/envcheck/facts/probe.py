@@ -3,8 +3,12 @@
 This file runs inside the measured interpreter, whatever serves the model: Python 3.6 to 3.14, standard
 library only, sent to it as text. It reads and tells, judges nothing and changes nothing. Parsing what it
 tells is the agent's part (`interpreter.py`). It prints one line: MARKER and a JSON document in ASCII.
+
+Arguments: the text of `probe_more.py`, compiled only where it is needed; and, for the interpreter of a tree
+that is only read, a JSON document of its root, its search path and what is known of it.
 """
 
+import errno
 import os
 import sys
 from bisect import bisect_left
@@ -20,16 +24,25 @@ try:
 except ImportError:
     from json.encoder import py_encode_basestring_ascii as _quoted
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
 MARKER = b"envcheck-probe-1 "
 _HEADER_LIMIT = 64 * 1024
 _HEADER_BLOCK = 2048
 _RECORD_LIMIT = 32 * 1024 * 1024
 _LISTING_LIMIT = 20000
+_CONDA_LIMIT = 1024 * 1024
 # Not `utf8_mode`: it follows the locale of whoever calls, and changes no number.
 _FLAGS = ("debug", "optimize", "no_user_site", "no_site", "ignore_environment", "isolated", "safe_path")
 
 # Files and folders that are there and may not be read: `main` runs once, so one list serves.
 _unreadable = []  # type: list[str]
+# What `probe_more.py` defines.
+_space = {}  # type: dict[str, Any]
+# Where a path really lies: in a tree that is only read, links lead nowhere outside.
+_place = [None]  # type: list[Callable[[str], str] | None]
 
 # Files and folders that other sections read, found where `import` would find them: first on sys.path wins.
 _FILES = (
@@ -46,36 +59,71 @@ _INSTALLER_FILES = ("INSTALLER", "REQUESTED", "RECORD", "direct_url.json", "uv_c
 
 def main() -> None:
     """Print the document."""
-    data = b"\n" + MARKER + _json(describe()).encode("ascii") + b"\n"
+    document = _tree(sys.argv[2]) if len(sys.argv) > 2 else describe(_search_path(), _interpreter())
+    data = b"\n" + MARKER + _json(document).encode("ascii") + b"\n"
     while data:
         data = data[os.write(1, data) :]
 
 
-def describe() -> "dict[str, object]":
-    """Return everything, as plain data."""
-    path = _search_path()
+def describe(path: "list[str]", document: "dict[str, object]") -> "dict[str, object]":
+    """Add to what is known of an interpreter what lies on its search path; plain data."""
     found = []  # type: list[dict[str, object]]
-    hooks = set()  # type: set[str]
+    vendored = []  # type: list[dict[str, object]]
+    pths = {}  # type: dict[str, tuple[bool, bool]]
     seen = set()  # type: set[tuple[int, int]]
     for folder in path:
         names = _new_names(folder, seen)
         links = {name[:-9].lower().replace("_", "-") for name in names if name.endswith(".egg-link")}
+        inner = [
+            name for name in names if "." not in name and os.access(_at(folder, name, "_vendor"), os.F_OK)
+        ]
         for name in names:
-            if name.endswith(".pth") and _is_hook(_read(os.path.join(folder, name), _HEADER_LIMIT)):
-                hooks.add(_text(name))
+            if name.endswith(".pth"):
+                pths[_text(name)] = _pth(_read(os.path.join(folder, name), _HEADER_LIMIT))
             elif name.endswith((".dist-info", ".egg-info")) or (
                 name == "EGG-INFO" and folder.endswith(".egg")
             ):
-                found.append(_distribution(folder, name))
+                found.append(_distribution(folder, name, inner))
+        if not names and folder.endswith((".egg", ".whl", ".zip", ".pyz")) and os.path.isfile(_at(folder)):
+            found.extend(_more("zipped")(_at(folder), _text(folder), identity))
         found.extend({"linked": _text(link)} for link in sorted(links))
-    document = _interpreter()
+        vendored.extend(_vendored(folder, name) for name in inner)
     document["path"] = [_text(folder) for folder in path]
     document["distributions"] = found
+    document["vendored"] = vendored
+    document["conda"] = _conda(str(document["prefix"]))
     document["unreadable"] = [_text(folder) for folder in _unreadable]
-    document["hooks"] = sorted(hooks)
+    document["hooks"] = sorted(name for name, (runs, _) in pths.items() if runs)
+    document["path_files"] = sorted(name for name, (_, adds) in pths.items() if adds)
     document["files"] = {name: _first_file(path, name) for name in _FILES}
     document["folders"] = {name: _first_folder(path, name) for name in _FOLDERS}
     return document
+
+
+def _tree(order: str) -> "dict[str, object]":
+    """Describe the interpreter of a tree that is only read."""
+    import json
+
+    told = json.loads(order)
+    _place[0] = _more("inside")(told["root"])
+    path = _more("site_path")(told["path"], told["sites"], _read, _at)
+    return describe(path, told["interpreter"])
+
+
+def _more(name: str) -> "Callable[..., Any]":
+    """Return a function of `probe_more.py`."""
+    if not _space:
+        exec(compile(sys.argv[1], "probe_more", "exec"), _space)  # noqa: S102 our own text, when needed
+    return _space[name]  # type: ignore[no-any-return]
+
+
+def _is_there(*parts: str) -> bool:
+    return os.access(_at(*parts), os.F_OK)
+
+
+def _at(*parts: str) -> str:
+    path = os.path.join(*parts)
+    return path if _place[0] is None else _place[0](path)
 
 
 def _interpreter() -> "dict[str, object]":
@@ -99,10 +147,11 @@ def _interpreter() -> "dict[str, object]":
         "executable": _text(sys.executable or ""),
         "prefix": _text(sys.prefix),
         "base_prefix": _text(base),
-        "conda": os.path.isdir(os.path.join(sys.prefix, "conda-meta")),
         "flags": {flag: int(getattr(sys.flags, flag)) for flag in _FLAGS if getattr(sys.flags, flag, 0)},
         "user_site": getattr(site, "ENABLE_USER_SITE", None),
+        "user_folder": _text(getattr(site, "USER_SITE", None) or ""),
         "customised": [name for name in ("sitecustomize", "usercustomize") if name in sys.modules],
+        "container": _container(),
     }
 
 
@@ -119,6 +168,13 @@ def _libc() -> str:
         return "musl" if any(name.startswith("ld-musl-") for name in names) else ""
 
 
+def _container() -> str:
+    for kind, mark in (("podman", "/run/.containerenv"), ("docker", "/.dockerenv")):
+        if os.access(mark, os.F_OK):
+            return kind
+    return ""
+
+
 def _search_path() -> "list[str]":
     """Return sys.path without the folder that `-c` itself put there (the current one)."""
     return [folder for folder in sys.path if folder]
@@ -127,11 +183,12 @@ def _search_path() -> "list[str]":
 def _new_names(folder: str, seen: "set[tuple[int, int]]") -> "list[str]":
     """List a folder that was not listed under another name before."""
     try:
-        state = os.stat(folder)
+        real = _at(folder)
+        state = os.stat(real)
         if (state.st_dev, state.st_ino) in seen:
             return []
         seen.add((state.st_dev, state.st_ino))
-        return sorted(os.listdir(folder))
+        return sorted(os.listdir(real))
     except (FileNotFoundError, NotADirectoryError):
         return []
     except (OSError, ValueError):
@@ -139,11 +196,11 @@ def _new_names(folder: str, seen: "set[tuple[int, int]]") -> "list[str]":
         return []
 
 
-def _distribution(folder: str, name: str) -> "dict[str, object]":
+def _distribution(folder: str, name: str, inner: "list[str]") -> "dict[str, object]":
     base = os.path.join(folder, name)
     kind = "egg-info" if name.endswith(".egg-info") else "egg" if name == "EGG-INFO" else "dist-info"
     entry = {"folder": _text(folder), "file": _text(name), "kind": kind}  # type: dict[str, object]
-    plain = kind == "egg-info" and os.path.isfile(base)
+    plain = kind == "egg-info" and os.path.isfile(_at(base))
     entry["metadata"] = _header(
         base if plain else base + ("/METADATA" if kind == "dist-info" else "/PKG-INFO")
     )
@@ -154,8 +211,10 @@ def _distribution(folder: str, name: str) -> "dict[str, object]":
     entry["direct_url"] = _text_of(_read(os.path.join(base, "direct_url.json"), _HEADER_LIMIT))
     record = _read(os.path.join(base, "RECORD"), _RECORD_LIMIT)
     if record is not None:
-        entry["build"] = _identity(record, name)
+        rows = _rows(record, name)
+        entry["build"] = _digest(rows)
         entry["owns"] = _owned(record)
+        entry["vendors"] = [owned for owned in inner if _holds(rows, owned + "/_vendor/")]
     return entry
 
 
@@ -175,11 +234,10 @@ def _naming_lines(metadata: bytes) -> "list[bytes]":
     return [line for line in head.split(b"\n") if line[:8].lower().startswith((b"name:", b"version:"))]
 
 
-def _identity(record: bytes, info: str) -> str:
-    """Return the build identity of a RECORD, "" when it holds no hashes.
+def _rows(record: bytes, info: str) -> "list[bytes]":
+    """Return the sorted rows of a RECORD that tell what was built: those with a hash.
 
-    It is a BLAKE2b digest of the sorted rows without files outside site-packages, byte code and what the
-    installer adds: equal for one wheel in two environments, different for another build.
+    Without files outside site-packages, byte code and what the installer adds.
     """
     # Rows without a hash are byte code that pip made, and RECORD itself. This is the hot loop of a capture:
     # comparing the last byte (a comma is 44) makes no objects.
@@ -195,7 +253,46 @@ def _identity(record: bytes, info: str) -> str:
         at = bisect_left(rows, row)
         if rows[at : at + 1] and rows[at].startswith(row):
             del rows[at]
+    return rows
+
+
+def identity(record: bytes, info: str) -> str:
+    """Return the build identity of a RECORD, equal for one wheel in two environments, "" without hashes."""
+    return _digest(_rows(record, info))
+
+
+def _digest(rows: "list[bytes]") -> str:
     return blake2b(b"\n".join(rows), digest_size=16).hexdigest() if rows else ""
+
+
+def _holds(rows: "list[bytes]", folder: str) -> bool:
+    start = folder.encode("utf-8", "surrogateescape")
+    at = bisect_left(rows, start)
+    return at < len(rows) and rows[at].startswith(start)
+
+
+def _vendored(folder: str, name: str) -> "dict[str, object]":
+    """Name the distributions that a package carries inside itself, as the files' names tell."""
+    try:
+        names = os.listdir(_at(folder, name, "_vendor"))[:_LISTING_LIMIT]
+    except OSError:
+        names = []
+    found = sorted(_text(item) for item in names if item.endswith((".dist-info", ".egg-info")))
+    return {"folder": _text(folder), "within": _text(name), "files": found}
+
+
+def _conda(prefix: str) -> "list[dict[str, object]] | None":
+    """Tell what conda installed; None where there is no conda environment."""
+    try:
+        names = sorted(os.listdir(_at(prefix, "conda-meta")))[:_LISTING_LIMIT]
+    except OSError:
+        return None
+    tell = _more("conda")
+    return [
+        tell(_text(name), _read(os.path.join(prefix, "conda-meta", name), _CONDA_LIMIT) or b"")
+        for name in names
+        if name.endswith(".json")
+    ]
 
 
 def _owned(record: bytes) -> "list[str]":
@@ -208,14 +305,16 @@ def _owned(record: bytes) -> "list[str]":
     return found
 
 
-def _is_hook(pth: "bytes | None") -> bool:
-    """Tell whether a .pth file runs code when the interpreter starts."""
-    return any(line.startswith((b"import ", b"import\t")) for line in (pth or b"").splitlines())
+def _pth(data: "bytes | None") -> "tuple[bool, bool]":
+    """Tell whether a .pth file runs code when the interpreter starts, and whether it names folders."""
+    lines = [line for line in (data or b"").splitlines() if line.strip() and not line.startswith(b"#")]
+    runs = [line.startswith((b"import ", b"import\t")) for line in lines]
+    return any(runs), not all(runs)
 
 
 def _first_file(path: "list[str]", name: str) -> "str | None":
     for folder in path:
-        if os.path.isdir(os.path.join(folder, os.path.dirname(name))):
+        if os.path.isdir(_at(folder, os.path.dirname(name))):
             return _text_of(_read(os.path.join(folder, name), _HEADER_LIMIT))
     return None
 
@@ -223,7 +322,7 @@ def _first_file(path: "list[str]", name: str) -> "str | None":
 def _first_folder(path: "list[str]", name: str) -> "list[str] | None":
     for folder in path:
         try:
-            return [_text(item) for item in sorted(os.listdir(os.path.join(folder, name)))[:_LISTING_LIMIT]]
+            return [_text(item) for item in sorted(os.listdir(_at(folder, name)))[:_LISTING_LIMIT]]
         except (OSError, ValueError):
             continue
     return None
@@ -235,7 +334,7 @@ def _read(path: str, limit: int) -> "bytes | None":
     A named pipe in a file's place does not block.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(_at(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     except OSError:
@@ -243,8 +342,9 @@ def _read(path: str, limit: int) -> "bytes | None":
         return None
     try:
         return _read_all(handle, limit)
-    except OSError:
-        _unreadable.append(path)
+    except OSError as error:
+        if error.errno != errno.EISDIR:
+            _unreadable.append(path)
         return None
     finally:
         os.close(handle)

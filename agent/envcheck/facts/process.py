@@ -9,8 +9,9 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import IO
 
 OUTPUT_LIMIT = 64 * 1024 * 1024
 _ERRORS_KEPT = 64 * 1024
@@ -41,22 +42,24 @@ def run_bounded(
     deadline_s: float,
     limit: int = OUTPUT_LIMIT,
     cwd: str = "/",
+    stdin: bytes | None = None,
 ) -> Ended:
     """Run `command`, wait for its end or `deadline_s` seconds, then kill its whole session.
 
-    Standard input is empty. Output beyond `limit` bytes ends it. Never waits longer than the deadline,
-    not even for a grandchild that holds the pipes open.
+    Standard input holds `stdin`, nothing by default. Output beyond `limit` bytes ends it. Never waits longer
+    than the deadline, not even for a grandchild that holds the pipes open.
     """
     try:
-        process = subprocess.Popen(
-            list(command),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=dict(environ),
-            cwd=cwd,
-            start_new_session=True,
-        )
+        with _held(stdin) as source:
+            process = subprocess.Popen(
+                list(command),
+                stdin=source,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=dict(environ),
+                cwd=cwd,
+                start_new_session=True,
+            )
     except (OSError, ValueError) as error:
         return Ended(None, problem=getattr(error, "strerror", None) or str(error))
     _running.add(process)
@@ -68,6 +71,20 @@ def run_bounded(
         for pipe in (process.stdout, process.stderr):
             if pipe is not None:
                 pipe.close()
+
+
+@contextlib.contextmanager
+def _held(data: bytes | None) -> Iterator[IO[bytes] | int]:
+    """Give a file without a name that holds `data`: unlike a pipe it needs nobody to write to it."""
+    if data is None:
+        yield subprocess.DEVNULL
+        return
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.seek(0)
+        yield file
 
 
 def _follow(process: subprocess.Popen[bytes], deadline: float, limit: int) -> Ended:

@@ -37,11 +37,18 @@ class Scene:
     """
 
     def __init__(
-        self, host: Host, target: Target, ask: Callable[[], Interpreter], deadline: float = math.inf
+        self,
+        host: Host,
+        target: Target,
+        ask: Callable[[], Interpreter],
+        deadline: float = math.inf,
+        *,
+        verify: bool = False,
     ) -> None:
         self.host = host
         self.target = target
         self.interpreter = ask
+        self.verify = verify
         self._deadline = deadline
         self.unreadable: list[str] = []
 

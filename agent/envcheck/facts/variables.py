@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from envcheck.contract.fingerprint import Section
+from envcheck.facts.host import Target
 from envcheck.facts.packages import strip_credentials
 from envcheck.facts.section import Facts, Scene, Unavailable, section
 
@@ -21,38 +22,105 @@ _SECRET = ("KEY", "TOKEN", "SECRET", "PASS", "CRED")
 _NOT_INHERITED = {"PYTHONHASHSEED", "PYTHONPATH", "TZ", "LANG", "LC_ALL"}
 _UUID = re.compile(r"\b(GPU|MIG)-[0-9A-Za-z/-]{8,}")
 _VALUE_LIMIT = 4096
+_NOBODY = "there is no process here that serves a model"
+
+
+class UnitFacts(Facts, frozen=True, kw_only=True):
+    """The service that starts the serving process, and what it grants it.
+
+    `affinity` are the CPUs it may use, left out where those are all; `limits` the soft ones in bytes,
+    `nofile` a number, each left out where it is unlimited; `cpu_quota` is in CPUs.
+    """
+
+    name: str
+    affinity: list[int] = []
+    limits: dict[str, int] = {}
+    cpu_quota: float | None = None
+    memory_mib: int | None = None
 
 
 class VariableFacts(Facts, frozen=True, kw_only=True):
-    """`origin` is `configured` (an env file) or `agent` (nothing configured: the agent's own are inherited).
+    """`origin` tells whose variables these are.
 
-    In `values` the target's own directory is written {prefix} and an identity of a GPU GPU-*.
+    `configured` (an env file), `unit`, `container`, or `agent` (nothing is configured: the agent's own are
+    inherited). In `values` the target's own directory is written {prefix} and an identity of a GPU GPU-*.
     """
 
     origin: str
+    unit: UnitFacts | None = None
     values: dict[str, str] = {}
 
 
 class VariableDevice(Facts, frozen=True, kw_only=True):
-    """Values as they are, where they hold something of this device alone."""
+    """Values as they are, where they hold something of this device alone; the serving process, if any."""
 
     values: dict[str, str] = {}
+    pid: int | None = None
+    model: str = ""
+
+
+class ModelReading(Facts, frozen=True, kw_only=True):
+    """The deployed model file, by its digest. `status` is ok, absent, unreadable or error (too slow)."""
+
+    status: str
+    sha256: str = ""
+    size: int | None = None
+
+
+class VariableReadings(Facts, frozen=True, kw_only=True):
+    """What is served. A model is exchanged more often than the environment, so it enters no digest."""
+
+    model: ModelReading | None = None
 
 
 def gather(scene: Scene) -> Section:
-    """Choose among the variables that the serving process is started with."""
-    if not scene.target.python:
-        raise Unavailable("skipped", "there is no process here that serves a model")
-    inherited = scene.target.environ is None
-    found = allowed(scene.target.variables(scene.host))
-    if inherited:
+    """Choose among the variables that the serving process is started with; read the model that it serves."""
+    target = scene.target
+    readings = VariableReadings(model=_model(scene) if target.model else None)
+    if not target.python:
+        if readings.model is None:
+            raise Unavailable("skipped", _NOBODY)
+        device = VariableDevice(model=target.model)
+        return section({}, device, readings, status="skipped", reason=_NOBODY)
+    found = allowed(target.variables(scene.host))
+    if target.environ is None:
         found = {name: value for name, value in found.items() if name not in _NOT_INHERITED}
-    prefix = _prefix(scene.target.python)
+    prefix = _prefix(target.python)
     shared = {name: without_device(value, prefix) for name, value in found.items()}
     return section(
-        VariableFacts(origin="agent" if inherited else "configured", values=shared),
-        VariableDevice(values={name: value for name, value in found.items() if shared[name] != value}),
+        VariableFacts(origin=_origin(target), unit=_unit(target), values=shared),
+        VariableDevice(
+            values={name: value for name, value in found.items() if shared[name] != value},
+            pid=(target.unit.pid or None) if target.unit else None,
+            model=target.model,
+        ),
+        readings if readings.model else None,
     )
+
+
+def _origin(target: Target) -> str:
+    if target.environ is None:
+        return "agent"
+    return "unit" if target.unit else "container" if target.container else "configured"
+
+
+def _unit(target: Target) -> UnitFacts | None:
+    unit = target.unit
+    if unit is None:
+        return None
+    return UnitFacts(
+        name=unit.name,
+        affinity=unit.affinity or [],
+        limits={name: value for name, value in unit.limits.items() if value is not None},
+        cpu_quota=unit.cpu_quota,
+        memory_mib=unit.memory_mib,
+    )
+
+
+def _model(scene: Scene) -> ModelReading:
+    from envcheck.facts.model import read_digest
+
+    return ModelReading(**read_digest(scene.host, scene.target.model, scene.left_s()))
 
 
 def allowed(variables: Mapping[str, str]) -> dict[str, str]:

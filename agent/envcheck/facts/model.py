@@ -1,0 +1,40 @@
+"""The digest of the deployed model file, in a time that is bounded."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import time
+from typing import Any
+
+from envcheck.facts.host import Host
+
+_CHUNK = 1024 * 1024
+
+
+def read_digest(host: Host, path: str, left_s: float) -> dict[str, Any]:
+    """Return `status` and, when that is ok, `sha256` and `size` in bytes of a file.
+
+    `status` is ok, absent, unreadable (also what is no plain file) or error: not read in `left_s` seconds.
+    """
+    deadline = time.monotonic() + left_s
+    try:
+        handle = os.open(host.real(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except (FileNotFoundError, NotADirectoryError):
+        return {"status": "absent"}
+    except OSError:
+        return {"status": "unreadable"}
+    with os.fdopen(handle, "rb", buffering=0) as file:
+        try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                return {"status": "unreadable"}
+            whole, size = hashlib.sha256(), 0
+            while chunk := file.read(_CHUNK):
+                whole.update(chunk)
+                size += len(chunk)
+                if time.monotonic() > deadline:
+                    return {"status": "error"}
+        except OSError:
+            return {"status": "unreadable"}
+    return {"status": "ok", "sha256": whole.hexdigest(), "size": size}
