@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -9,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envcheck.facts import memory
-from envcheck.facts.cgroup import cpu_quota, memory_limit, parse_cpu_max, parse_groups
+from envcheck.facts.auxv import make_auxv
+from envcheck.facts.cgroup import cpu_quota, memory_limit, parse_cpu_max, parse_groups, throttled_periods
 from envcheck.facts.host import Host
-from envcheck.facts.memory import parse_meminfo, rounded_mib
+from envcheck.facts.memory import parse_limits, parse_meminfo, rounded_mib
 from envcheck.facts.section import Scene, Unavailable
 
 V2 = "0::/user.slice/app.service\n"
@@ -97,3 +99,59 @@ def test_any_text_is_read(text: str) -> None:
     quota = parse_cpu_max(text)
     assert quota is None or quota >= 0
     assert all(size >= 0 for size in parse_meminfo(text).values())
+    assert all(size >= 0 for size in parse_limits("Max stack size " + text).values())
+
+
+LIMITS = """Limit                     Soft Limit           Hard Limit           Units
+Max stack size            8388608              unlimited            bytes
+Max locked memory         65536                65536                bytes
+Max address space         unlimited            unlimited            bytes
+"""
+
+
+def test_the_processes_own_limits() -> None:
+    assert parse_limits(LIMITS) == {"stack": 8388608, "memlock": 65536}
+
+
+def test_compressed_swap_pages_and_policies(tree: Callable[..., Host], scene: Callable[..., Scene]) -> None:
+    found = memory.gather(
+        scene(
+            tree(
+                {
+                    "proc/meminfo": "MemTotal: 4194304 kB\nSwapTotal: 2097152 kB\n",
+                    "proc/swaps": "Filename Type\n/dev/zram0 partition 2097148 0 100\n",
+                    "sys/block/zram0/disksize": "2147483648\n",
+                    "sys/block/mmcblk0/size": "1\n",
+                    "sys/module/zswap/parameters/enabled": "N\n",
+                    "sys/kernel/mm/transparent_hugepage/enabled": "always [madvise] never\n",
+                    "proc/sys/vm/overcommit_memory": "1\n",
+                    "proc/thread-self/auxv": make_auxv({6: 16384}),
+                    "proc/self/limits": LIMITS,
+                }
+            )
+        )
+    )
+    assert found.shared == {
+        "total_mib": 4096,
+        "swap_mib": 2048,
+        "zram": True,
+        "zram_mib": 2048,
+        "zswap": False,
+        "page_bytes": 16384,
+        "huge_pages": "madvise",
+        "overcommit": 1,
+    }
+    assert found.device["limits"] == {"stack": 8388608, "memlock": 65536}
+
+
+def test_the_running_process_has_the_limits_that_the_kernel_tells(scene: Callable[..., Scene]) -> None:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert memory.gather(scene(Host())).device["limits"]["nofile"] == soft
+
+
+def test_throttled_periods_of_both_versions(tree: Callable[..., Host], scene: Callable[..., Scene]) -> None:
+    stat = "nr_periods 100\nnr_throttled 7\nthrottled_usec 12\n"
+    assert throttled_periods(scene(tree({"proc/self/cgroup": V2, f"{GROUP}/cpu.stat": stat}))) == 7
+    one = tree({"proc/self/cgroup": V1, "sys/fs/cgroup/cpu/docker/abc/cpu.stat": stat})
+    assert throttled_periods(scene(one)) == 7
+    assert throttled_periods(scene(tree({"proc/self/cgroup": ""}))) is None

@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 import re
 
+import msgspec
+
 from envcheck.contract.fingerprint import Section
+from envcheck.facts.disks import Disk, disks
+from envcheck.facts.heat import Heat, heat
 from envcheck.facts.python import Libc, parse_libc
-from envcheck.facts.section import Facts, Scene, pairs, section
+from envcheck.facts.section import Facts, Scene, clean, pairs, section
+from envcheck.facts.virtual import container, virtual_machine
 
 _DMI = "/sys/class/dmi/id/"
 _TREE = "/proc/device-tree/"
@@ -19,33 +24,35 @@ _PLACEHOLDERS = {
     "not specified",
     "system product name",
 }
-_VIRTUAL = (
-    ("qemu", "qemu"), ("kvm", "kvm"), ("vmware", "vmware"), ("virtualbox", "virtualbox"),
-    ("innotek", "virtualbox"),
-    ("xen", "xen"), ("amazon ec2", "amazon"), ("google compute", "google"), ("virtual machine", "hyperv"),
-    ("parallels", "parallels"), ("bochs", "bochs"), ("openstack", "openstack"),
-    ("firecracker", "firecracker"),
+_MUSL = re.compile(rb"^P:musl\nV:([\w.]{1,20})", re.MULTILINE)
+_GLIBC = re.compile(rb"GNU C Library [^\n]{0,80} release version (\d[\d.]{0,10}\d)")
+_GLIBC_PLACES = (
+    "/lib/x86_64-linux-gnu", "/lib/aarch64-linux-gnu", "/lib/arm-linux-gnueabihf", "/lib64",
+    "/usr/lib", "/lib",
 )  # fmt: skip
 
 
-# A container's group, not the service that runs containers (`/system.slice/docker.service`).
-_CONTAINER_GROUP = re.compile(r"/(kubepods|docker|libpod|lxc|containerd|garden)(?:[/-]|\.payload|\.slice)")
-
-
 class Release(Facts, frozen=True, kw_only=True):
-    """os-release: `id` and `version_id` to compare, `name` for people."""
+    """os-release: `id` and `version_id` to compare, `name` for people; the image's own, if any."""
 
     id: str = ""
     version_id: str = ""
     name: str = ""
+    image_id: str = ""
+    image_version: str = ""
 
 
 class Board(Facts, frozen=True, kw_only=True):
-    """The board, from the device tree or from DMI; placeholders of vendors are left out."""
+    """The board, from the device tree or from DMI; placeholders of vendors are left out.
+
+    `firmware` is the version of what boots it, `revision` the Raspberry Pi's code for its exact making.
+    """
 
     vendor: str = ""
     model: str = ""
+    revision: str = ""
     firmware: str = ""
+    firmware_date: str = ""
     compatible: list[str] = []
 
 
@@ -55,6 +62,7 @@ class SystemFacts(Facts, frozen=True, kw_only=True):
     os: Release = Release()
     kernel: str = ""
     kernel_build: str = ""
+    realtime: bool = False
     machine: str = ""
     libc: Libc | None = None
     container: str = ""
@@ -73,12 +81,13 @@ class SystemDevice(Facts, frozen=True, kw_only=True):
     unreadable: list[str] = []
 
 
-class SystemReadings(Facts, frozen=True, kw_only=True):
-    """What changes. `clock_synchronised` is left out where it is not known."""
+class SystemReadings(Heat, frozen=True, kw_only=True):
+    """What changes. `clock_synchronised` is left out where it is not known; `disks` are the local ones."""
 
     uptime_s: float | None = None
     load_1m: float | None = None
     clock_synchronised: bool | None = None
+    disks: dict[str, Disk] = {}
 
 
 def gather(scene: Scene) -> Section:
@@ -88,10 +97,13 @@ def gather(scene: Scene) -> Section:
             os=parse_os_release(scene.text("/etc/os-release") or scene.text("/usr/lib/os-release") or ""),
             kernel=scene.text("/proc/sys/kernel/osrelease") or "",
             kernel_build=scene.text("/proc/sys/kernel/version") or "",
-            machine=os.uname().machine if scene.host.live else scene.text("/proc/sys/kernel/arch") or "",
+            realtime=scene.text("/sys/kernel/realtime") == "1",
+            machine=clean(scene.host.answer("machine", os.uname().machine.encode))
+            or scene.text("/proc/sys/kernel/arch")
+            or "",
             libc=_libc(scene),
-            container=_container(scene),
-            vm=_vm(scene),
+            container=container(scene),
+            vm=virtual_machine(scene),
             board=_board(scene),
         ),
         SystemDevice(
@@ -110,63 +122,55 @@ def parse_os_release(text: str) -> Release:
     """Read os-release: shell assignments, quoted or not."""
     found = {name: value.strip("\"'") for name, value in pairs(text, "=").items()}
     return Release(
-        id=found.get("ID", ""), version_id=found.get("VERSION_ID", ""), name=found.get("PRETTY_NAME", "")
+        id=found.get("ID", ""),
+        version_id=found.get("VERSION_ID", ""),
+        name=found.get("PRETTY_NAME", ""),
+        image_id=found.get("IMAGE_ID", ""),
+        image_version=found.get("IMAGE_VERSION", ""),
     )
-
-
-def parse_vm(names: str) -> str:
-    """Name the hypervisor that a board's vendor and product names speak of, "" when none."""
-    lowered = names.lower()
-    return next((kind for word, kind in _VIRTUAL if word in lowered), "")
-
-
-def parse_container(marker: str, groups: str) -> str:
-    """Name the container kind from systemd's marker or from the control groups, "" when neither tells."""
-    if marker:
-        return marker
-    match = _CONTAINER_GROUP.search(groups)
-    word = match.group(1) if match else ""
-    return {"kubepods": "kubernetes", "libpod": "podman"}.get(word, word)
 
 
 def _libc(scene: Scene) -> Libc | None:
-    if scene.host.live:
-        try:
-            return parse_libc(os.confstr("CS_GNU_LIBC_VERSION") or "")
-        except (ValueError, OSError):
-            pass  # not glibc: its loader tells
-    musl = any(name.startswith("ld-musl-") for name in scene.names("/lib"))
-    return Libc(name="musl") if musl else None
+    told = parse_libc(clean(scene.host.answer("libc", _confstr)))
+    if told is not None:
+        return told
+    if any(name.startswith("ld-musl-") for name in scene.names("/lib")):
+        match = _MUSL.search(scene.data("/lib/apk/db/installed") or b"")
+        return Libc(name="musl", version=match.group(1).decode("ascii") if match else "")
+    # An image of files only: glibc has its version among its texts.
+    for folder in [] if scene.host.live else _GLIBC_PLACES:
+        if match := _GLIBC.search(scene.data(f"{folder}/libc.so.6") or b""):
+            return Libc(name="glibc", version=match.group(1).decode("ascii"))
+    return None
 
 
-def _container(scene: Scene) -> str:
-    marker = scene.text("/run/systemd/container") or ""
-    if not marker and scene.data("/run/.containerenv") is not None:
-        marker = "podman"
-    if not marker and scene.data("/.dockerenv") is not None:
-        marker = "docker"
-    return parse_container(marker, scene.text("/proc/self/cgroup") or "")
-
-
-def _vm(scene: Scene) -> str:
-    names = " ".join(scene.text(_DMI + name) or "" for name in ("sys_vendor", "product_name", "bios_vendor"))
-    if kind := parse_vm(names) or (scene.text("/sys/hypervisor/type") or ""):
-        return kind
-    # Below a masked hypervisor only the flag is left.
-    return "unknown" if " hypervisor" in (scene.text("/proc/cpuinfo") or "") else ""
+def _confstr() -> bytes:
+    try:
+        return (os.confstr("CS_GNU_LIBC_VERSION") or "").encode()
+    except (ValueError, OSError):
+        return b""  # not glibc
 
 
 def _board(scene: Scene) -> Board:
+    vendor, product, version, date = (
+        _real(scene.text(_DMI + name)) for name in ("sys_vendor", "product_name", "bios_version", "bios_date")
+    )
     model = scene.text(f"{_TREE}model")
     if model:
         compatible = (scene.text(f"{_TREE}compatible") or "").split("\0")
-        return Board(model=model, compatible=[name for name in compatible if name])
-    vendor, product, firmware = (
-        _real(scene.text(_DMI + name)) for name in ("sys_vendor", "product_name", "bios_version")
-    )
+        loader = scene.text(f"{_TREE}chosen/bootloader/version") or scene.text(
+            f"{_TREE}chosen/u-boot,version"
+        )
+        return Board(
+            model=model,
+            revision=(scene.data(f"{_TREE}system/linux,revision") or b"").hex().lstrip("0")[:16],
+            firmware=version or (loader or "")[:80],
+            firmware_date=date,
+            compatible=[name for name in compatible if name],
+        )
     if not product:
         vendor, product = (_real(scene.text(_DMI + name)) for name in ("board_vendor", "board_name"))
-    return Board(vendor=vendor, model=product, firmware=firmware)
+    return Board(vendor=vendor, model=product, firmware=version, firmware_date=date)
 
 
 def _real(text: str | None) -> str:
@@ -196,6 +200,8 @@ def _readings(scene: Scene) -> SystemReadings:
         uptime_s=_float(scene.text("/proc/uptime")),
         load_1m=_float(scene.text("/proc/loadavg")),
         clock_synchronised=_synchronised(scene),
+        disks=disks(scene),
+        **msgspec.structs.asdict(heat(scene)),
     )
 
 
