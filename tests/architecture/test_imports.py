@@ -30,6 +30,7 @@ AGENT = {
     "ending": {"errors", "contract.text"},
     # Commands are imported by name when called.
     "cli": {"errors", "contract.text", "ending"},
+    "__main__": {"cli", "commands", "ending"},
 }
 
 # The same for the collector, `envcheck.` written out.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from envcheck.cli import COMMANDS, envcheck, run_cli
-from envcheck.commands import capture as command
+from envcheck.commands import capturing
 from envcheck.commands import configuration
 from envcheck.contract.document import decode
 from envcheck.contract.fingerprint import SECTION_NAMES, Fingerprint, fingerprint_objects
@@ -90,7 +90,7 @@ def test_the_configuration_names_the_interpreter(tmp_path: Path, capsys: pytest.
     sections = json.loads(capsys.readouterr().out)["sections"]
     assert sections["variables"]["shared"]["values"] == {"OMP_NUM_THREADS": "3"}
     assert not sections["python"]["shared"]["isolated"]
-    assert str(configuration.DEFAULT_PATH) == command.CONFIGURATION
+    assert str(configuration.DEFAULT_PATH) == capturing.CONFIGURATION
 
 
 def test_a_failing_section_is_told_and_exits_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import os
-import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from envcheck.errors import BadInput
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from envcheck.contract.fingerprint import Fingerprint
-    from envcheck.facts.host import Host, Target
-
-_DEADLINE_S = 20.0
-FORMATS = ("text", "json", "cyclonedx", "requirements", "pylock")
-# Known here too, so that a machine without a configuration imports nothing to find that out.
-CONFIGURATION = "/etc/envcheck/config.yaml"
+from envcheck.commands.capturing import FORMATS, run
 
 
 @click.command()
@@ -50,16 +36,7 @@ CONFIGURATION = "/etc/envcheck/config.yaml"
     metavar="FILE",
     help="Configuration file (default: ENVCHECK_CONFIG, then /etc/envcheck/config.yaml).",
 )
-def capture(
-    sections: tuple[str, ...],
-    verify: bool,
-    as_json: bool,
-    form: str | None,
-    wheels: str | None,
-    output: str | None,
-    deadline: float | None,
-    **named: str | None,
-) -> int:
+def capture(**options: Any) -> int:
     """Describe this machine's inference environment.
 
     Reads files and asks the interpreter that serves the model what it would import; changes nothing, needs
@@ -77,184 +54,4 @@ def capture(
       envcheck capture --verify --deadline 120
       envcheck capture --format cyclonedx -o sbom.json
     """
-    from envcheck.facts.asking import ASKING_SECTIONS, Asking
-
-    limit = _DEADLINE_S if deadline is None else deadline
-    if not math.isfinite(limit) or limit <= 0:
-        raise BadInput("--deadline must be a positive number of seconds")
-    form = _form(form, as_json=as_json, output=output)
-    if wheels and form != "pylock":
-        raise BadInput("--wheels is for --format pylock only")
-    host, target = _target(named)
-    # The interpreter is asked before the rest is imported: both take their time side by side.
-    asking = Asking(target, host, time.monotonic() + limit, sections or tuple(ASKING_SECTIONS))
-    from envcheck.contract.fingerprint import SECTION_NAMES
-    from envcheck.facts import gather
-
-    fingerprint = gather.capture(
-        target,
-        host=host,
-        sections=sections or SECTION_NAMES,
-        deadline_s=limit,
-        asking=asking,
-        verify=verify,
-    )
-    if form == "text" and output is None:
-        from envcheck.output.capture import print_capture
-
-        print_capture(fingerprint)
-        return 0
-    document = _document(fingerprint, form, wheels)
-    if output is not None:
-        _write_whole(output, document)
-    if output is None or as_json:
-        click.echo(document, nl=False)
-    return 0
-
-
-def _form(form: str | None, *, as_json: bool, output: str | None) -> str:
-    if as_json and form not in (None, "json"):
-        raise BadInput(f"--json and --format {form} can't be combined", "leave one of them out")
-    return form or ("json" if as_json or output is not None else "text")
-
-
-def _target(named: dict[str, str | None]) -> tuple[Host, Target]:
-    """Find the machine and the target that options and configuration name; the options go first."""
-    from dataclasses import replace
-
-    from envcheck.facts.host import Host, Target, resolve_target
-
-    root = named["root"]
-    host = Host() if root is None else Host(root=_directory(root))
-    if named["container"] and named["model"]:
-        raise BadInput("a model file in a container can't be read from here", "leave --model out")
-    # A tree is another machine than the one that this one's configuration is about.
-    configured = _configured(named["config"]) if host.live or named["config"] else {}
-    if named["container"]:
-        configured = {}
-    if named["unit"] or named["env_file"]:
-        configured = {**configured, "unit": None, "env_file": None}
-    chosen = {name: named[name] or configured.get(name) for name in ("python", "env_file", "unit")}
-    if host.live and not any(chosen.values()) and not named["container"]:
-        target = Target()
-    else:
-        target = resolve_target(**chosen, container=named["container"], host=host, on_disk=True)
-    model = named["model"] or configured.get("model")
-    if named["model"]:
-        _require_file(host.real(named["model"]), named["model"])
-    if not model:
-        return host, target
-    # Sections may be gathered from elsewhere than from the present directory.
-    whole = os.path.abspath(model) if host.live else model  # noqa: PTH100 links stay as they are
-    return host, replace(target, model=whole)
-
-
-def _require_file(real: str, path: str) -> None:
-    try:
-        with open(real, "rb"):  # noqa: PTH123 the path of another root
-            pass
-    except OSError as error:
-        raise BadInput(
-            f"the model {path} can't be read: {error.strerror}", "name the deployed file"
-        ) from None
-
-
-def _configured(config: str | None) -> dict[str, str | None]:
-    """Return what the configuration names: interpreter, env file, unit, model; None where it names none."""
-    if not config and not os.environ.get("ENVCHECK_CONFIG") and not os.path.lexists(CONFIGURATION):
-        return {}
-    from pathlib import Path
-
-    from envcheck.commands.configuration import load_configuration
-
-    found = load_configuration(Path(config) if config else None)
-    return {name: getattr(found, name) or None for name in ("python", "env_file", "unit", "model")}
-
-
-def _document(fingerprint: Fingerprint, form: str, wheels: str | None) -> bytes:
-    if form == "json":
-        from envcheck.contract.document import encode
-
-        return encode(fingerprint) + b"\n"
-    if form == "text":
-        return _screen(fingerprint)
-    from envcheck.output.installed import installed
-
-    written = _bill(form, wheels)(installed(fingerprint, _warn))
-    return str(written).encode("utf-8")
-
-
-def _bill(form: str, wheels: str | None) -> Any:
-    """Return the function that writes a list of packages in one format."""
-    if form == "cyclonedx":
-        from envcheck.output.cyclonedx import cyclonedx_text
-
-        return cyclonedx_text
-    if form == "requirements":
-        from envcheck.output.requirements import requirements_text
-
-        return requirements_text
-    from functools import partial
-
-    from envcheck.facts.wheels import read_wheels
-    from envcheck.output.pylock import pylock_text
-
-    return partial(pylock_text, wheels=read_wheels(wheels) if wheels else {})
-
-
-def _screen(fingerprint: Fingerprint) -> bytes:
-    import io
-
-    from rich.console import Console
-
-    from envcheck.output.capture import print_capture
-    from envcheck.output.console import FILE_WIDTH
-
-    written = io.StringIO()
-    out = Console(file=written, width=FILE_WIDTH, highlight=False, markup=False, emoji=False)
-    print_capture(fingerprint, out)
-    return written.getvalue().encode("utf-8")
-
-
-def _warn(message: str) -> None:
-    from envcheck.commands.common import notice
-
-    notice(message)
-
-
-def _directory(root: str) -> Path:
-    """Return the root directory; raises BadInput when it holds no system."""
-    from pathlib import Path
-
-    path = Path(root)
-    if not path.is_dir():
-        raise BadInput(f"there is no directory {root}")
-    if not any((path / name).is_dir() for name in ("etc", "proc", "usr", "sys")):
-        raise BadInput(
-            f"{root} is no root file system: it has none of etc, usr, proc, sys",
-            "name the directory that an image is mounted on",
-        )
-    return path.resolve()
-
-
-def _write_whole(name: str, data: bytes) -> None:
-    """Write a file that is either all there or not there; raises BadInput."""
-    import tempfile
-    from pathlib import Path
-
-    path = Path(name)
-    scratch = None
-    try:
-        handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o644)
-        Path(scratch).replace(path)
-        scratch = None
-    except OSError as error:
-        raise BadInput(f"{path} can't be written: {error.strerror}") from None
-    finally:
-        if scratch is not None:
-            Path(scratch).unlink(missing_ok=True)
+    return run(**options)

@@ -1,0 +1,47 @@
+"""The command `envcheck`, also `python -m envcheck`. A plain `capture` runs without click: docs/adr/0007."""
+
+from __future__ import annotations
+
+import sys
+
+from envcheck.ending import ended, escape_unshowable, say
+
+# Not from `typing`: on the hot path nothing is imported before the interpreter is asked that can wait.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def main() -> None:
+    """Run the command line and exit with one of the documented codes."""
+    escape_unshowable()
+    options = _plain_capture(sys.argv[1:])
+    if options is None:
+        from envcheck.cli import envcheck, run_cli
+
+        sys.exit(run_cli(envcheck))
+    sys.exit(ended(lambda: _capture(options)))
+
+
+def _plain_capture(arguments: list[str]) -> dict[str, Any] | None:
+    """Return the options of a plain `capture`, None when click is to read the arguments."""
+    if arguments[:1] != ["capture"] or sys.platform == "win32":
+        return None
+    from envcheck.commands.plain import plain_options
+
+    return plain_options(arguments[1:])
+
+
+def _capture(options: dict[str, Any]) -> int:
+    from envcheck.commands.capturing import run
+
+    try:
+        return run(**options)
+    except KeyboardInterrupt:
+        # As click does: what follows does not stand behind the ^C that the terminal shows.
+        say("")
+        raise
+
+
+if __name__ == "__main__":
+    main()
