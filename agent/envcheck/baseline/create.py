@@ -35,8 +35,6 @@ from envcheck.smoke.run import run_smoke
 
 Say = Callable[[str], None]
 CPU = "CPUExecutionProvider"
-# What saturates: int8 products of uint8 with int8, and those that the runtime fuses out of QDQ.
-_SATURATING = ("U8S8", "S8S8", "QDQ", "dynamic", "integer")
 
 
 @dataclass(frozen=True)
@@ -196,7 +194,7 @@ def _check_smoke(smoke: Smoke, prepared: Prepared, options: Options, say: Say) -
 
 def _check_saturation(smoke: Smoke, prepared: Prepared, options: Options, say: Say) -> None:
     """A training machine that saturates would make its own fault the reference."""
-    concerned = sum(count for name, count in prepared.graph.quantised.items() if name in _SATURATING)
+    concerned = prepared.graph.saturable
     if not concerned or smoke.evidence.canaries.get("u8s8") != "saturates":
         return
     what = f"int8 products saturate on this machine, and the model has {concerned} nodes of them"

@@ -13,6 +13,9 @@ from envcheck.errors import BadInput
 
 _RELEASE = re.compile(r"([a-z0-9][a-z0-9._-]{0,63})@([A-Za-z0-9][A-Za-z0-9._+-]{0,63})")
 
+# Int8 products that saturate without VNNI: with int8 weights, and those whose types are not known.
+_SATURABLE = ("U8S8", "S8S8", "QDQ", "dynamic", "integer")
+
 FloorBasis = Literal["float64", "ensemble-median", "quantisation-error", "quantum"]
 
 
@@ -43,6 +46,11 @@ class Graph(Value, frozen=True, kw_only=True):
     random: list[str] = []
     external_data: list[str] = []
     parameters: int = 0
+
+    @property
+    def saturable(self) -> int:
+        """The number of nodes whose int8 products saturate on a CPU that does so (x86 without VNNI)."""
+        return sum(self.quantised.get(scheme, 0) for scheme in _SATURABLE)
 
 
 class Floor(Value, frozen=True, kw_only=True):

@@ -18,13 +18,16 @@ class Rule(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `path` is dotted; `*` stands for every name at its place. A path that begins with a section's
     name (`python.version`, `packages.*.version`) reads facts, one that begins with `evidence`
     reads evidence. `scope: required` limits `packages.*` to the distributions that the model loads.
-    `options` are the comparator's own (`factor: 3`).
+    `optional: true` says that the fact may be missing, which is then a value like another (a local label,
+    say); otherwise a fact that is missing on either side is unknown. `options` are the comparator's own
+    (`factor: 3`).
     """
 
     path: str
     compare: str
     severity: Severity
     scope: Literal["all", "required"] = "all"
+    optional: bool = False
     options: dict[str, Any] = {}
 
 
