@@ -18,12 +18,19 @@ from envcheck.commands.common import (
     target_options,
     tell_stage,
 )
-from envcheck.commands.configuration import Configuration, config_option, load_configuration
+from envcheck.commands.configuration import (
+    Configuration,
+    config_option,
+    load_configuration,
+    serving_target,
+    unit_option,
+)
 
 if TYPE_CHECKING:
     from envcheck.contract.bundle import Bundle
     from envcheck.contract.policy import Policy
     from envcheck.contract.verdict import Verdict
+    from envcheck.facts.host import Target
     from envcheck.output.verdict import Measured
 
 
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--policy", metavar="NAME|FILE", help="default, strict, inventory or a YAML file.")
 @target_options
+@unit_option
 @click.option("--quick", is_flag=True, help="One session and a short timing.")
 @click.option("--deadline", type=float, metavar="S", help="Seconds that the model's run may take.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict document.")
@@ -40,6 +48,7 @@ def check(
     policy: str | None,
     python: str | None,
     env_file: Path | None,
+    unit: str | None,
     quick: bool,
     deadline: float | None,
     as_json: bool,
@@ -54,6 +63,7 @@ def check(
     Examples:
       envcheck check digits@1.3.envcheck
       envcheck check digits@1.3.envcheck --python /opt/app/venv/bin/python
+      envcheck check digits@1.3.envcheck --unit app.service
       envcheck check digits@1.3.envcheck --policy strict --json
     """
     from envcheck.contract.document import encode
@@ -61,13 +71,12 @@ def check(
     configuration = load_configuration(config)
     rules = find_policy(policy or configuration.policy or "default")
     opened = open_bundle(bundle)
-    serving = str(env_file) if env_file is not None else configuration.env_file
+    target = serving_target(configuration, python, env_file, unit)
     verdict, title, measured = _judge_here(
         opened,
         rules,
         configuration,
-        python=python or configuration.python,
-        env_file=serving,
+        target,
         quick=quick or configuration.smoke_quick,
         deadline_s=configuration.smoke_deadline_s if deadline is None else deadline,
     )
@@ -89,9 +98,8 @@ def _judge_here(
     bundle: Bundle,
     policy: Policy,
     configuration: Configuration,
+    target: Target,
     *,
-    python: str,
-    env_file: str,
     quick: bool,
     deadline_s: float,
 ) -> tuple[Verdict, str, Measured]:
@@ -99,7 +107,6 @@ def _judge_here(
     from envcheck.contract.fingerprint import shared_fingerprint
     from envcheck.contract.wire import result_of
     from envcheck.facts.gather import capture
-    from envcheck.facts.host import resolve_target
     from envcheck.judge.decide import DeviceReadings, decide
     from envcheck.judge.judge import judge
     from envcheck.judge.reference import reference_of
@@ -107,7 +114,6 @@ def _judge_here(
     from envcheck.smoke.run import run_smoke
 
     reference = reference_of(bundle)
-    target = resolve_target(python or None, env_file or None)
     fingerprint = capture(target)
     smoke = run_smoke(
         bundle,

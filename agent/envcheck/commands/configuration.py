@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 import msgspec
@@ -12,6 +12,9 @@ import msgspec
 from envcheck.contract.document import convert
 from envcheck.contract.yaml_text import read_yaml
 from envcheck.errors import BadInput
+
+if TYPE_CHECKING:
+    from envcheck.facts.host import Target
 
 DEFAULT_PATH = Path("/etc/envcheck/config.yaml")
 
@@ -58,6 +61,23 @@ def load_configuration(path: Path | None) -> Configuration:
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"the configuration {chosen} can't be read: {error}") from None
     return _resolve(convert(read_yaml(text, str(chosen)), Configuration, str(chosen)), chosen.parent)
+
+
+def serving_target(
+    configuration: Configuration, python: str | None, env_file: Path | None, unit: str | None
+) -> Target:
+    """Find the target that options and configuration name; the options go first. Raises BadInput."""
+    from envcheck.facts.host import resolve_target
+
+    serving, service = str(env_file) if env_file is not None else None, unit
+    if not serving and not service:
+        serving, service = configuration.env_file, configuration.unit
+    return resolve_target(python or configuration.python or None, serving or None, unit=service or None)
+
+
+def unit_option(function: Any) -> Any:
+    """Add `--unit NAME` to a command."""
+    return click.option("--unit", metavar="NAME", help="The systemd service that serves the model.")(function)
 
 
 def config_option(function: Any) -> Any:

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 import click
 
 from envcheck.commands.common import notice, tell_stage
-from envcheck.commands.configuration import Configuration, config_option, load_configuration
+from envcheck.commands.configuration import (
+    Configuration,
+    config_option,
+    load_configuration,
+    serving_target,
+)
 from envcheck.contract.canonical import digest
 from envcheck.contract.document import encode
 from envcheck.contract.fingerprint import Fingerprint, fingerprint_objects
@@ -113,11 +118,10 @@ class _Run:
 
     def _capture(self) -> _Environment:
         from envcheck.facts.gather import capture
-        from envcheck.facts.host import resolve_target
         from envcheck.facts.identity import hardware_id
 
         configuration = self._configuration
-        target = resolve_target(configuration.python or None, configuration.env_file or None)
+        target = serving_target(configuration, None, None, None)
         fingerprint = capture(target)
         name, objects = fingerprint_objects(fingerprint.sections)
         return _Environment(target, fingerprint, name, objects, hardware_id(fingerprint)[:HARDWARE_DIGITS])

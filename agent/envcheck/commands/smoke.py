@@ -16,7 +16,7 @@ from envcheck.commands.common import (
     tell_stage,
     write_output,
 )
-from envcheck.commands.configuration import config_option, load_configuration
+from envcheck.commands.configuration import config_option, load_configuration, serving_target, unit_option
 from envcheck.errors import EXIT_FAIL, EXIT_PASS
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @target_options
+@unit_option
 @click.option("--provider", "providers", metavar="P", multiple=True, help="Execution providers, in order.")
 @click.option("--quick", is_flag=True, help="One session and a short timing.")
 @click.option("--deadline", type=float, metavar="S", help="Seconds that the run may take (default: 120).")
@@ -37,6 +38,7 @@ def smoke(
     bundle: Path,
     python: str | None,
     env_file: Path | None,
+    unit: str | None,
     providers: tuple[str, ...],
     quick: bool,
     deadline: float | None,
@@ -59,14 +61,12 @@ def smoke(
     """
     from envcheck.contract.document import encode
     from envcheck.facts.gather import capture
-    from envcheck.facts.host import resolve_target
     from envcheck.smoke.run import require_deadline, run_smoke
 
     configuration = load_configuration(config)
     limit = require_deadline(configuration.smoke_deadline_s if deadline is None else deadline)
     opened = open_bundle(bundle)
-    serving = str(env_file) if env_file is not None else configuration.env_file
-    target = resolve_target(python or configuration.python or None, serving or None)
+    target = serving_target(configuration, python, env_file, unit)
     fingerprint = capture(target)
     measured = run_smoke(
         opened,

@@ -128,6 +128,16 @@ class Target:
         """Whether the interpreter is started with -I."""
         return self.environ is None
 
+    @property
+    def affinity(self) -> list[int]:
+        """The CPUs that the serving unit is bound to; none: all of them may be used."""
+        return (self.unit.affinity if self.unit else None) or []
+
+    @property
+    def limits(self) -> Mapping[str, int | None]:
+        """The soft limits that the serving unit sets by name, None for one that is unlimited."""
+        return self.unit.limits if self.unit else {}
+
     def command(self, *arguments: str) -> list[str]:
         """Return the command line that runs the interpreter with `arguments`."""
         inside = self.container.command() if self.container else []

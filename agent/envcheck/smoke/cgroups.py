@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -20,10 +21,15 @@ def cgroup_directories(root: Path = Path("/")) -> list[Path]:
     return found
 
 
-def usable_cpus(root: Path = Path("/")) -> int:
-    """Return how many threads of inference make sense: the affinity's CPUs, or fewer by quota."""
+def usable_cpus(root: Path = Path("/"), affinity: Sequence[int] = ()) -> int:
+    """Return how many threads of inference make sense: the affinity's CPUs, or fewer by quota.
+
+    `affinity` are the CPUs that the serving unit is bound to, none when it is not.
+    """
+    allowed = os.sched_getaffinity(0)
+    allowed = allowed & set(affinity) or allowed
     quotas = [quota for group in cgroup_directories(root) if (quota := _quota(group)) is not None]
-    return max(1, min([len(os.sched_getaffinity(0)), *(math.ceil(quota) for quota in quotas)]))
+    return max(1, min([len(allowed), *(math.ceil(quota) for quota in quotas)]))
 
 
 def read_text(path: Path) -> str:

@@ -72,7 +72,7 @@ def take_over_stdout() -> Callable[[str], None]:
     return announce
 
 
-def bound(limits: Dict[str, int]) -> None:
+def bound(limits: Dict[str, Any]) -> None:
     """Bound this process before anything large is loaded; what the platform refuses is left out."""
     wanted = [
         (resource.RLIMIT_CORE, 0),
@@ -80,6 +80,8 @@ def bound(limits: Dict[str, int]) -> None:
         (resource.RLIMIT_FSIZE, limits["file_bytes"]),
         (resource.RLIMIT_AS, limits["memory_bytes"]),
     ]
+    soft = limits.get("soft", {})
+    wanted[:0] = [(getattr(resource, "RLIMIT_" + name.upper()), value) for name, value in soft.items()]
     for which, value in wanted:
         if value < 0:
             continue
@@ -87,6 +89,9 @@ def bound(limits: Dict[str, int]) -> None:
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         with suppress(ValueError, OSError):
             resource.setrlimit(which, (value, hard))
+    if limits.get("affinity"):
+        with suppress(OSError):
+            os.sched_setaffinity(0, limits["affinity"])
     with suppress(OSError):
         os.nice(limits["nice"])
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:

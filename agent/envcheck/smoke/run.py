@@ -92,7 +92,8 @@ def run_smoke(
     start_numpy()
     before = read_counters(host.root)
     with _workdir() as workdir:
-        job = _job(bundle, golden, requested, quick, Path(workdir), usable_cpus(host.root), memory_limit_mb)
+        threads = usable_cpus(host.root, target.affinity)
+        job = _job(bundle, golden, requested, quick, Path(workdir), threads, memory_limit_mb)
         run = run_job(job, target, deadline_s, Path(workdir), progress=progress, host=host)
         evidence = _evidence(blank, golden, run)
     throttled = rose(before.throttled, read_counters(host.root).throttled)

@@ -57,7 +57,7 @@ def run_job(
     begin = time.monotonic()
     host = host or Host()
     before = read_counters(host.root)
-    _prepare(job, deadline_s, workdir)
+    _prepare(job, target, deadline_s, workdir)
     # -B: a probe changes nothing on the host, so no compiled files appear in the application's environment.
     command = target.command("-B", str(workdir / "child.py"), str(workdir))
     watch = _watch(command, target.variables(host), workdir, begin + deadline_s, progress)
@@ -82,7 +82,7 @@ def run_job(
     )
 
 
-def _prepare(job: Job, deadline_s: float, workdir: Path) -> None:
+def _prepare(job: Job, target: Target, deadline_s: float, workdir: Path) -> None:
     (workdir / "out").mkdir()
     shutil.copyfile(Path(__file__).with_name("child.py"), workdir / "child.py")
     on_gpu = any("CUDA" in name or "Tensorrt" in name for spec in job.sessions for name in spec.providers)
@@ -92,6 +92,9 @@ def _prepare(job: Job, deadline_s: float, workdir: Path) -> None:
         "file_bytes": job.output_limit_mb * 2**20,
         "memory_bytes": memory,
         "nice": _NICE,
+        # What the serving unit grants its process.
+        "affinity": target.affinity,
+        "soft": {name: value for name, value in target.limits.items() if value is not None},
     }
     order = json.dumps({"job": _plain(job), "limits": limits})
     (workdir / "job.json").write_text(order, encoding="utf-8")
