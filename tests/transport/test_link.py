@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import threading
 from typing import Any
 
 import pytest
@@ -101,6 +104,67 @@ def test_retry_after_is_honoured_but_not_for_ever(served: Any, monkeypatch: pyte
     with pytest.raises(Unreachable):
         ask(served)
     assert [each for each in slept if each >= 1] == [7, 7, 7, 30, 30, 30]
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["soon", "-5", "", "1e9", "9" * 5000, "Mon, 01 Jan 99999 00:00 GMT", f"Mon, 01 Jan {10**12} 00:00 GMT"],
+    ids=range(7),
+)  # fmt: skip
+def test_a_retry_after_that_makes_no_sense_is_no_fault_of_ours(served: Any, given: str) -> None:
+    served.says(status=503, headers={**JSON, "Retry-After": given})
+    with pytest.raises(Unreachable, match="answered 503"):
+        ask(served)
+    assert len(served.asked) == 4
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 408, 429, 500, 503])
+def test_a_refusal_that_breaks_off_is_none(served: Any, status: int) -> None:
+    served.says(status=status, body=encode(Problem(message="no" * 100)), cut=20)
+    with pytest.raises(Unreachable):
+        ask(served)
+
+
+def test_a_request_that_was_too_slow_may_come_again(served: Any) -> None:
+    served.says(status=408, body=encode(Problem(message="it took too long")))
+    with pytest.raises(Unreachable, match="408") as caught:
+        ask(served)
+    assert "it took too long" in caught.value.hint
+
+
+@pytest.mark.parametrize("status", [200, 400, 429, 503])
+def test_an_answer_without_end_costs_nothing_whatever_its_status(status: int) -> None:
+    """urllib3 alone would read a failure to its end, into memory, before it tries again."""
+    sent = 0
+    head = b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" % status
+    chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
+
+    def pour(connection: socket.socket) -> None:
+        nonlocal sent
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(head)
+            while sent < 200_000_000:
+                connection.sendall(chunk)
+                sent += len(chunk)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=pour, args=(listener.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(Unreachable):
+            Link(f"http://127.0.0.1:{listener.getsockname()[1]}").ask("PUT", "/v1/x", ObjectAnswer, b"body")
+    assert sent < 100_000_000
+
+
+@pytest.mark.parametrize("host", ["a" * 70 + ".example", "a..example", "two words"])
+def test_a_host_that_can_be_none_is_said_plainly(host: str) -> None:
+    with pytest.raises(Unreachable, match="malformed"):
+        Link(f"http://{host}").ask("GET", "/v1/x", ObjectAnswer)
 
 
 def test_an_endless_answer_is_cut_off(served: Any) -> None:

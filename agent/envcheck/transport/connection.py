@@ -60,26 +60,43 @@ def plain_reason(error: BaseException) -> str:
         if isinstance(current, OSError) and current.strerror:
             return current.strerror
     named = [type(current).__name__ for current in seen]
-    return next((_PLAIN[name] for name in named if name in _PLAIN), named[0])
+    return next((words for name, words in _PLAIN.items() if name in named), named[0])
 
 
+# The first that is among the wrapped ones says most.
 _PLAIN = {
     "ConnectTimeoutError": "no connection in time",
+    "InvalidURL": "its address is malformed",
+    "LocationParseError": "its address is malformed",
     "NameResolutionError": "its name is not known",
     "ReadTimeoutError": "it did not answer in time",
     "RemoteDisconnected": "it closed the connection without an answer",
+    "ProtocolError": "its answer broke off or is no HTTP",
 }
 
 
 def _retry() -> Retry:
+    from urllib3.exceptions import InvalidHeader
     from urllib3.util.retry import Retry
 
     class Capped(Retry):
         """Honours Retry-After, but not for longer than a run may last."""
 
         def get_retry_after(self, response: Any) -> float | None:
-            wanted = super().get_retry_after(response)
+            try:
+                wanted = super().get_retry_after(response)
+            except (InvalidHeader, ValueError, OverflowError):  # no time at all, or one beyond all years
+                return None
             return None if wanted is None else min(wanted, _RETRY_AFTER_CAP_S)
+
+        def increment(
+            self, method: Any = None, url: Any = None, response: Any = None, *arguments: Any, **named: Any
+        ) -> Capped:
+            left = super().increment(method, url, response, *arguments, **named)
+            if response is not None:
+                # Before it tries again, urllib3 would read the rest of this answer into memory, however long.
+                response.close()
+            return left
 
     # Every request of ours may be repeated: the same bytes get the same answer.
     return Capped(

@@ -27,7 +27,7 @@ _CHUNK = 64 * 1024
 
 
 class Refused(BadInput):
-    """The collector said no, with a `status` of 400 to 499 and its own words."""
+    """The collector said no for good, with a `status` of 400 to 499 and its own words."""
 
     def __init__(self, status: int, message: str, hint: str) -> None:
         super().__init__(message, hint)
@@ -122,11 +122,11 @@ class Link:
                 stream=True,
                 verify=trust(self.ca_bundle),
             )
-        except RequestException as error:
+        except (RequestException, HTTPError) as error:
             raise self._unreachable(error) from None
         with response:
-            self._refuse(response, path)
             try:
+                self._refuse(response, path)
                 yield response
             except (RequestException, HTTPError) as error:
                 raise self._unreachable(error) from None
@@ -136,7 +136,7 @@ class Link:
         if response.is_redirect or 300 <= status < 400:
             target = response.headers.get("Location", "nowhere")[:200]
             raise Unreachable(f"{where} redirects to {target}, which was not followed", _PORTAL)
-        if status >= 500 or status == 429:
+        if status >= 500 or status in _LATER:
             raise Unreachable(f"{where} answered {status} {response.reason}", self._told(response, status))
         if status >= 400:
             problem = self._decode(_read(response, 60.0), Problem, f"the answer {status} of {where}")
@@ -147,7 +147,7 @@ class Link:
         try:
             problem = self._decode(_read(response, 10.0), Problem, "the answer")
         except EnvcheckError:
-            return "try again later" if status in (429, 503) else "see the collector's log"
+            return "try again later" if status in (*_LATER, 503) else "see the collector's log"
         return f"{problem.message}; {problem.hint}" if problem.hint else problem.message
 
     def _decode(self, data: bytes, kind: type[D], source: str) -> D:
@@ -166,6 +166,8 @@ class Link:
         return Unreachable(f"the collector {self.url} can't be reached: {reason}", hint)
 
 
+# "Too slow" and "too many": the request itself is fine.
+_LATER = (408, 429)
 _PORTAL = "something else may have answered for the collector: a captive portal, a proxy, another service"
 
 
