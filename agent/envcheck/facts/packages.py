@@ -78,13 +78,14 @@ class Package(Facts, frozen=True, kw_only=True):
 class PackagePlaces(Facts, frozen=True, kw_only=True):
     """On this device: folder -> names of the distributions found in it, and what may not be read.
 
-    `sources` maps what was installed from a local file or folder to its place.
+    `sources` maps what was installed from a local file or folder to its place. `verified` is what became of
+    the files when they were held to their records (`verification.Verified`).
     """
 
     folders: dict[str, list[str]] = {}
     sources: dict[str, str] = {}
     unreadable: list[str] = []
-    verified: Facts | None = None
+    verified: dict[str, Any] = {}
 
 
 def gather(scene: Scene) -> Section:
@@ -108,16 +109,16 @@ def gather(scene: Scene) -> Section:
     )
 
 
-def _verified(scene: Scene, told: Interpreter) -> Facts | None:
+def _verified(scene: Scene, told: Interpreter) -> dict[str, Any]:
     """Hold the files to their records when that is asked for.
 
     On this device, since a digest must not depend on how closely the environment was looked at.
     """
     if not scene.verify:
-        return None
+        return {}
     from envcheck.facts.verification import verify
 
-    return verify(scene, told)
+    return dict(msgspec.to_builtins(verify(scene, told)))
 
 
 def told_packages(told: Interpreter) -> dict[str, Package]:

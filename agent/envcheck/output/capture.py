@@ -60,7 +60,8 @@ def headline(fingerprint: Fingerprint) -> str:
 def summary(name: str, section: Section) -> str:
     """Return what one section has to say in a line or two."""
     if section.status != "ok":
-        return section.reason
+        known = _SUMMARIES[name](section) if section.shared and name in _SUMMARIES else ""
+        return f"{section.reason}; {known}" if known else section.reason
     return _SUMMARIES[name](section) if name in _SUMMARIES else f"{len(section.shared)} facts"
 
 
@@ -76,6 +77,8 @@ def _python(section: Section) -> str:
     libc = mapping(facts.get("libc"))
     if libc:
         parts.append(f"{libc.get('name')} {libc.get('version', '')}".strip())
+    if section.device.get("container"):
+        parts.append(f"in the container {section.device['container']}")
     if facts.get("isolated"):
         parts.append("asked alone (-I): no serving environment is configured")
     return ", ".join(parts)
@@ -88,7 +91,13 @@ def _packages(section: Section) -> str:
         if entry:
             local = f"+{entry['local']}" if entry.get("local") else ""
             named.append(f"{name} {entry.get('version', '')}{local}")
-    return f"{len(section.shared)} distributions" + (f": {', '.join(named)}" if named else "")
+    libraries = sum(mapping(entry).get("kind") == "conda" for entry in section.shared.values())
+    counted = f"{len(section.shared) - libraries} distributions"
+    if libraries:
+        counted += f" and {libraries} libraries of conda"
+    if files := number(mapping(section.device.get("verified")).get("files")):
+        counted += f" ({files:g} files verified)"
+    return counted + (f": {', '.join(named)}" if named else "")
 
 
 def _system(section: Section) -> str:
@@ -149,10 +158,16 @@ def _onnxruntime(section: Section) -> str:
 
 
 def _variables(section: Section) -> str:
-    values = mapping(section.shared.get("values"))
-    if not values:
-        return "none that changes numbers or speed"
-    return ", ".join(f"{name}={str(value)[:60]}" for name, value in values.items())
+    parts = [f"{name}={str(value)[:60]}" for name, value in mapping(section.shared.get("values")).items()]
+    parts = parts or ["none that changes numbers or speed"]
+    unit = mapping(section.shared.get("unit"))
+    if unit:
+        running = f"process {section.device['pid']}" if section.device.get("pid") else "not running"
+        parts.insert(0, f"of {unit.get('name')} ({running})")
+    model = mapping(section.readings.get("model"))
+    if model:
+        parts.append(f"model {str(model.get('sha256') or model.get('status'))[:12]}")
+    return ", ".join(parts)
 
 
 _SUMMARIES: dict[str, Callable[[Section], str]] = {

@@ -59,6 +59,40 @@ def _packages(sections: dict[str, Section]) -> Iterator[Remark]:
             text=f"another version is hidden behind the one that is imported: {_some(hidden)}",
             hint="uninstall the copy that is not meant",
         )
+    yield from _verified(sections["packages"])
+
+
+def _verified(section: Section) -> Iterator[Remark]:
+    """Tell what `--verify` found: files that are not as they were installed."""
+    told = mapping(section.device.get("verified"))
+    if told.get("problem"):
+        yield Remark(section="packages", text=f"the files were not verified: {told['problem']}")
+    elif told and not told.get("complete"):
+        yield Remark(
+            section="packages",
+            text="not all files were verified before the deadline",
+            hint="give it more time: --deadline 120",
+        )
+    for fault in map(mapping, items(told.get("found"))):
+        name = str(fault.get("file", "")).rpartition(".")[0]
+        for kind in ("modified", "missing", "extra", "unread"):
+            named = mapping(fault.get(kind))
+            count = number(named.get("count"))
+            if count:
+                text = f"{name}: {count:g} {_FILES[kind]} ({_some(strings(named.get('names')))})"
+                yield Remark(section="packages", text=text, hint=_HINTS.get(kind, ""))
+
+
+_FILES = {
+    "modified": "files are not as they were installed",
+    "missing": "files are missing",
+    "extra": "files were not installed with it",
+    "unread": "files could not be verified",
+}
+_HINTS = {
+    "modified": "install it again: pip install --force-reinstall --no-deps",
+    "missing": "install it again: pip install --force-reinstall --no-deps",
+}
 
 
 def _differs(entry: dict[str, Any]) -> bool:
