@@ -80,6 +80,8 @@ def test_a_token_is_shown_once_and_alone(ask) -> None:
         ["token", "create", "--scope", "gate:read", "--uses", "1"],
         ["token", "create", "--scope", "enroll", "--uses", "0"],
         ["token", "create", "--scope", "enroll", "--expires", "soon"],
+        ["token", "create", "--scope", "enroll", "--expires", "0"],
+        ["token", "create", "--scope", "enroll", "--expires", "999999999w"],
         ["device", "accept", "nobody"],
         ["device", "label", "nobody", "site=berlin"],
         ["device", "list", "--selector", "a=b,,"],

@@ -26,6 +26,7 @@ from envcheck.contract.wire import (
     ReleasePush,
     Report,
     ReportAnswer,
+    Result,
 )
 from envcheck.judge.judge import judge
 from envcheck.judge.policies import builtin_policy
@@ -79,10 +80,25 @@ def test_a_report_that_does_not_fit_is_told_where(collector, fields: dict, path:
     assert device.report().stored
 
 
-def test_times_at_the_ends_of_time_are_read(collector) -> None:
+@pytest.mark.parametrize("clock_error", [0, 86400, 10**11, -1_700_000_000])
+@pytest.mark.parametrize("when", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
+def test_times_at_the_ends_of_time_take_the_gate_from_nobody(collector, when: str, clock_error: int) -> None:
+    collector.holder("baseline:write").push(make_bundle())
     device = collector.device()
-    for when in ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"):
-        assert device.report(captured_at=when).stored
+    report = device.compose(captured_at=when)
+    device.clock_error = clock_error
+    told(device.put_report(report), ReportAnswer)
+    ask = collector.holder("gate:read")
+    assert ask.gate().unknown == 1
+    assert ask.send("GET", "/v1/devices?release=digits@1.0").status_code == 200
+
+
+@pytest.mark.parametrize("when", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_times_beyond_the_ends_of_time_are_refused(collector, when: str) -> None:
+    device = collector.device()
+    assert "captured_at" in refused(device.put_report(device.compose(captured_at=when)), 400).message
+    result = {"a" * 64: Result(evidence="b" * 64, measured_at=when)}
+    assert "measured_at" in refused(device.put_report(device.compose(results=result)), 400).message
 
 
 def test_large_bodies_are_refused_announced_or_not(collector) -> None:
@@ -231,6 +247,9 @@ def test_releases_that_make_no_sense_are_refused(collector) -> None:
     rule = Rule(path="python.version", compare="guess", severity="block")
     answer = ci.release("digits@1.0", digest(bundle), Policy(name="mine", rules=[rule]))
     assert "rules[0].compare" in refused(answer, 400).message
+    held = builtin_policy("default").rules
+    answer = ci.release("digits@1.0", digest(bundle), Policy(name="mine", rules=held, max_age="999999999w"))
+    assert "max_age" in refused(answer, 400).message
     push = json.loads(encode(ReleasePush(bundle=digest(bundle), policy=builtin_policy("default"))))
     push["policy"]["rules"][1]["colour"] = "red"
     answer = ci.send("PUT", "/v1/releases/digits@1.0", canonical_json(push))

@@ -17,7 +17,7 @@ from envcheck.judge.decide import DeviceReadings, decide, parse_age
 from envcheck_server.service.common import Environment, in_common
 from envcheck_server.service.judgements import Case, Held, JudgementService
 from envcheck_server.service.releases import ReleaseService
-from envcheck_server.service.times import Clock, moment
+from envcheck_server.service.times import LONGEST_AGE_S, Clock, moment
 from envcheck_server.store.interface import Cuts, Group, Readings, Statement, Store
 
 # Why a device that may not speak is unknown, and what to do about it.
@@ -259,7 +259,7 @@ def _check(question: GateQuestion) -> None:
     checks: list[tuple[str, Callable[[], bool], str]] = [
         ("min_ready", lambda: 0 <= question.min_ready <= 1, "a fraction from 0 to 1"),
         ("max_unknown", lambda: 0 <= question.max_unknown <= 1, "a fraction from 0 to 1"),
-        ("max_age_s", lambda: 0 <= (question.max_age_s or 0) <= 10**9, "seconds, none or more"),
+        ("max_age_s", lambda: 0 <= (question.max_age_s or 0) <= LONGEST_AGE_S, "seconds, none or more"),
     ]
     for name, holds, wanted in checks:
         if not holds():

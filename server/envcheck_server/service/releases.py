@@ -13,10 +13,11 @@ from envcheck.contract.document import encode
 from envcheck.contract.selector import Selector, parse_selector
 from envcheck.contract.wire import BundleAnswer, ReleaseAnswer, ReleaseOffer, ReleasePush
 from envcheck.errors import BadInput
+from envcheck.judge.decide import parse_age
 from envcheck.judge.policies import check_policy
 from envcheck.judge.reference import reference_of
 from envcheck_server.service.errors import Conflict, NotKnown
-from envcheck_server.service.times import Clock
+from envcheck_server.service.times import LONGEST_AGE_S, Clock
 from envcheck_server.store.interface import Bundle, Release, Store
 
 
@@ -65,6 +66,8 @@ class ReleaseService:
         """
         parse_release(release)
         check_policy(push.policy, "policy")
+        if parse_age(push.policy.max_age, "policy.max_age") > LONGEST_AGE_S:
+            raise BadInput("policy.max_age is longer than any report lasts", "an age is like 90m, 24h or 7d")
         parse_selector(push.selector)
         bundle = self.bundle(push.bundle)
         if bundle.release != release:

@@ -11,11 +11,10 @@ from envcheck.contract.canonical import canonical_json, digest
 from envcheck.contract.document import decode
 from envcheck.contract.wire import Report, ReportAnswer, Result
 from envcheck.errors import BadInput
-from envcheck.judge.decide import parse_time
 from envcheck_server.service.authentication import AuthenticationService, Speaker
 from envcheck_server.service.errors import Conflict
 from envcheck_server.service.releases import offers
-from envcheck_server.service.times import Clock
+from envcheck_server.service.times import Clock, read_seconds
 from envcheck_server.service.writer import Writer
 from envcheck_server.store.interface import Device, NewReport, Receipt, Received, Statement
 
@@ -44,7 +43,7 @@ class ReportService:
         report = decode(body, Report, "the report")
         _check(report)
         now = self._clock()
-        captured = int(parse_time(report.captured_at, "captured_at").timestamp())
+        captured = read_seconds(report.captured_at, "captured_at")
         return NewReport(
             device=speaker.device,
             key_id=speaker.key_id,
@@ -53,7 +52,7 @@ class ReportService:
             report=digest(body),
             statement=make_statement(report),
             # Both times are of the device's clock, however wrong that is: their difference is the age.
-            seen_at=now - max(0, speaker.created - captured),
+            seen_at=max(0, now - max(0, speaker.created - captured)),
             received_at=now,
             clock_offset=now - speaker.created,
             hardware=report.hardware,
@@ -124,7 +123,7 @@ def _check(report: Report) -> None:
     for bundle, result in report.results.items():
         _check_digest(bundle, "results")
         _check_digest(result.evidence, f"results.{bundle}.evidence")
-        parse_time(result.measured_at, f"results.{bundle}.measured_at")
+        read_seconds(result.measured_at, f"results.{bundle}.measured_at")
 
 
 def is_digest(text: str) -> bool:

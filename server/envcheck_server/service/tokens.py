@@ -10,7 +10,7 @@ from typing import get_args
 from envcheck.contract.selector import is_label
 from envcheck.errors import BadInput
 from envcheck_server.service.errors import Forbidden, NotKnown, Unauthenticated
-from envcheck_server.service.times import Clock, written
+from envcheck_server.service.times import LONGEST_AGE_S, Clock, written
 from envcheck_server.store.interface import Scope, Store, Token
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -49,6 +49,8 @@ class TokenService:
             raise BadInput("labels and a number of uses belong to tokens of the scope enroll")
         if uses is not None and uses < 1:
             raise BadInput("a token that has no use can't be made", "--uses 1, or leave it out")
+        if expires_s is not None and not 0 < expires_s <= LONGEST_AGE_S:
+            raise BadInput("a token holds for at least a second and at most some 30 years", "--expires 90d")
         now = self._clock()
         secret = _PREFIX + secrets.token_urlsafe(32)
         token = Token(
