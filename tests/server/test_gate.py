@@ -176,6 +176,60 @@ def test_the_cohort_is_what_the_operator_labelled(collector) -> None:
     assert gate.gate(cohort="site=berlin").ready == 2
 
 
+def test_a_device_that_comes_back_meanwhile_does_not_speak_for_the_silent(collector, monkeypatch) -> None:
+    """The gate decides for the first of each group: it must be as it was when the group was counted."""
+    bundle = make_bundle()
+    collector.holder("baseline:write").push(bundle)
+    devices = [collector.device(name) for name in ("a", "b", "c")]
+    for device in devices:
+        device.report(evidence_of(device, bundle))
+    collector.ahead[0] = 25 * 3600
+    reports = collector.services.store.reports
+    statements, back = reports.statements, iter(devices[:1])
+
+    def meanwhile(ids: Any) -> Any:
+        for device in back:
+            assert device.put_report(device.compose(evidence_of(device, bundle))).status_code == 200
+        return statements(ids)
+
+    monkeypatch.setattr(reports, "statements", meanwhile)
+    ask = collector.holder("gate:read")
+    assert ask.gate(min_ready=0.5, max_unknown=1.0).ready == 0
+    assert ask.gate(min_ready=0.5, max_unknown=1.0).ready == 1
+
+
+def test_one_moment_counts_however_long_the_gate_takes(collector) -> None:
+    bundle = make_bundle()
+    collector.holder("baseline:write").push(bundle)
+    for name in ("a", "b"):
+        device = collector.device(name)
+        device.report(evidence_of(device, bundle))
+    now = collector.services.store.devices.find("a").seen_at + 24 * 3600
+    ticking = iter(range(now, now + 100))
+    collector.services.gate._clock = lambda: next(ticking)
+    assert collector.holder("gate:read").gate().ready == 2
+
+
+def test_a_collectors_clock_that_went_back_keeps_nobody_fresh(collector) -> None:
+    """Its clock ran a year ahead and was set right: silent devices must not stay ready for a year."""
+    bundle = make_bundle()
+    collector.holder("baseline:write").push(bundle)
+    collector.ahead[0] = 365 * 86400
+    devices = [collector.device(name) for name in ("a", "b")]
+    for device in devices:
+        device.report(evidence_of(device, bundle))
+    ask = collector.holder("gate:read")
+    assert ask.gate().ready == 2
+    collector.ahead[0] -= 60
+    assert ask.gate().ready == 2, "a small correction makes nothing doubtful"
+    collector.ahead[0] = 0
+    answer = ask.gate()
+    assert (answer.ready, answer.unknown) == (0, 2)
+    assert "yet to come" in answer.groups[0].reason
+    devices[0].report(evidence_of(devices[0], bundle))
+    assert ask.gate().ready == 1
+
+
 BUDGET = Budget(p50_ms=5.0, p90_ms=8.0, peak_memory_mb=100.0)
 figures = st.none() | st.sampled_from([1.0, 4.9, 5.0, 5.1, 7.9, 8.1, 50.0, 99.0, 101.0])
 latencies = st.none() | st.builds(

@@ -23,7 +23,7 @@ from envcheck_server.store.interface import (
     Token,
 )
 
-CUTS = Cuts(bundle="b" * 64, seen_before=500)
+CUTS = Cuts(bundle="b" * 64, seen_before=500, seen_until=2000)
 STATEMENT = Statement(id=-7, fingerprint="f" * 64, evidence={"b" * 64: "e" * 64})
 
 
@@ -128,7 +128,8 @@ def test_a_change_replaces_device_and_keys(store: Store) -> None:
 
     assert store.devices.change("a", revoke) == store.devices.find("a")
     assert store.devices.change("b", revoke) is None
-    assert store.fleet.label_sets().popitem()[1] == {"new": "label"}
+    assert store.fleet.select({"new": "label"}.__eq__)
+    assert not store.fleet.select({"line": "press"}.__eq__)
 
 
 def test_of_a_batch_each_report_sees_the_one_before(store: Store) -> None:
@@ -243,21 +244,29 @@ def test_devices_are_counted_by_what_decides(store: Store) -> None:
     enrol(store, "e", state="pending", labels={"line": "lab"})
     enrol(store, "f", state="revoked")
     receive(store, a_report("a"), a_report("b"), a_report("c", seen_at=499))
-    groups = store.fleet.groups(None, CUTS)
-    assert {(one.state, one.statement, one.count, one.first) for one in groups} == {
+    whole = store.fleet.survey(None, CUTS, [])
+    assert {(one.state, one.statement, one.count, one.first) for one in whole.groups} == {
         ("accepted", -7, 2, "a"),
         ("accepted", -7, 1, "c"),
         ("accepted", None, 1, "d"),
         ("pending", None, 1, "e"),
     }
-    press = [number for number, labels in store.fleet.label_sets().items() if labels == {"line": "press"}]
-    assert sum(one.count for one in store.fleet.groups(press, CUTS)) == 4
-    assert store.fleet.groups([], CUTS) == []
-    assert store.fleet.first(None, CUTS, groups, 3) == ["a", "b", "c"]
-    stale = [one for one in groups if one.first == "c"]
-    assert store.fleet.first(press, CUTS, stale, 3) == ["c"]
-    assert store.fleet.selected(["a", "e", "f", "nobody"], None) == {"a", "e"}
-    assert store.fleet.selected(["a", "e"], press) == {"a"}
+    assert (whole.label_sets, whole.absent) == (None, [])
+    assert {name: one.seen_at for name, one in whole.readings.items()} == {
+        "a": 1000, "c": 499, "d": None, "e": None
+    }  # fmt: skip
+    receive(store, a_report("d", seen_at=2001))
+    assert len(store.fleet.survey(None, CUTS, []).groups) == 4, (
+        "a time that is yet to come is a side of its own"
+    )
+    press = store.fleet.survey({"line": "press"}.__eq__, CUTS, [])
+    assert sum(one.count for one in press.groups) == 4
+    assert store.fleet.survey(lambda _labels: False, CUTS, []).groups == []
+    assert store.fleet.first(None, CUTS, whole.groups, 3) == ["a", "b", "c"]
+    stale = [one for one in whole.groups if one.first == "c"]
+    assert store.fleet.first(press.label_sets, CUTS, stale, 3) == ["c"]
+    assert store.fleet.survey(None, CUTS, ["nobody", "a", "e", "f"]).absent == ["f", "nobody"]
+    assert store.fleet.survey({"line": "press"}.__eq__, CUTS, ["a", "e"]).absent == ["e"]
 
 
 def test_readings_and_pages(store: Store) -> None:
@@ -283,7 +292,7 @@ def test_many_threads_read_and_write_at_once(store: Store) -> None:
         for seq in range(1, 20):
             receive(store, a_report(f"d-{number}", seq))
             assert store.devices.find(f"d-{number}") is not None
-            store.fleet.groups(None, CUTS)
+            store.fleet.survey(None, CUTS, [])
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(8)))

@@ -33,7 +33,8 @@ class FleetService:
 
         Raises BadInput for a selector that can't be read, NotKnown for a release that is not here.
         """
-        label_sets = self._gate.select(parse_selector(selector))
+        wanted = parse_selector(selector)
+        label_sets = self._store.fleet.select(wanted.matches) if wanted.terms else None
         devices = self._store.fleet.page(label_sets, after, limit, revoked=True)
         statements = self._store.reports.statements(
             {device.statement for device in devices if device.statement is not None}
@@ -49,13 +50,10 @@ class FleetService:
         self, release: str, devices: list[Device], statements: Mapping[int, Statement]
     ) -> dict[str, Verdict]:
         held = self._judgements.hold(self._releases.find(release))
-        cases = {number: held.case(one.fingerprint, one.evidence) for number, one in statements.items()}
-        findings = self._judgements.findings(held, set(cases.values()))
+        judged = self._gate.judged(held, statements)
         readings = self._store.fleet.readings([device.device for device in devices])
         return {
-            device.device: self._gate.verdict(
-                held, _alone(device), cases, findings, readings.get(device.device), None
-            )
+            device.device: self._gate.verdict(held, _alone(device), judged, readings.get(device.device))
             for device in devices
             if device.state != "revoked"
         }

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from envcheck.contract.selector import Selector, is_device_id, parse_selector
+from envcheck.contract.selector import is_device_id, parse_selector
 from envcheck.contract.verdict import Finding, Outcome, Verdict
 from envcheck.contract.wire import GateAnswer, GateGroup, GateQuestion, Result
 from envcheck.errors import BadInput
@@ -18,7 +18,7 @@ from envcheck_server.service.common import Environment, in_common
 from envcheck_server.service.judgements import Case, Held, JudgementService
 from envcheck_server.service.releases import ReleaseService
 from envcheck_server.service.times import LONGEST_AGE_S, Clock, moment
-from envcheck_server.store.interface import Cuts, Group, Readings, Statement, Store
+from envcheck_server.store.interface import Cuts, Group, Readings, Statement, Store, Survey
 
 # Why a device that may not speak is unknown, and what to do about it.
 _STATES = {
@@ -28,6 +28,13 @@ _STATES = {
         "on the collector: envcheck-server device accept DEVICE, or revoke",
     ),
 }
+_SILENT = ("it has never reported", "on the device: envcheck report, and enable its timer")
+_FROM_THE_FUTURE = (
+    "it was heard of at a time that is yet to come",
+    "the collector's clock went back: set it right, and wait for the next report",
+)
+# Corrections of a clock that make nothing doubtful.
+_CLOCK_STEP_S = 300
 _NAMED = 5
 _COMPARED: tuple[Outcome, Outcome] = ("fail", "pass")
 
@@ -45,6 +52,36 @@ class _Answered:
         return sum(group.count for group in self.groups)
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Statements by their number as cases, and the findings of those."""
+
+    cases: dict[int, Case]
+    findings: dict[Case, list[Finding]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What devices are held to, and the one moment at which that is decided."""
+
+    held: Held
+    now: int
+    max_age_s: int | None
+
+    def cuts(self) -> Cuts:
+        """Return where `_verdict` draws its lines."""
+        policy = self.held.policy
+        age = parse_age(policy.max_age, "max_age") if self.max_age_s is None else self.max_age_s
+        return Cuts(
+            bundle=self.held.release.bundle,
+            seen_before=self.now - age,
+            seen_until=self.now + _CLOCK_STEP_S,
+            p50_ms=policy.budget.p50_ms,
+            p90_ms=policy.budget.p90_ms,
+            peak_memory_mb=policy.budget.peak_memory_mb,
+        )
+
+
 class GateService:
     """Answers gate questions. Its cost grows with distinct environments, not with devices."""
 
@@ -60,14 +97,17 @@ class GateService:
         """Answer a question; raises BadInput for one that makes no sense, NotKnown for its release."""
         _check(question)
         held = self._judgements.hold(self._releases.find(question.release))
-        label_sets = self.select(parse_selector(question.cohort))
-        cuts = self.cuts(held, question.max_age_s)
-        groups = self._store.fleet.groups(label_sets, cuts)
-        verdicts = self._verdicts(held, groups, question.max_age_s)
-        answered = _merge(groups, verdicts)
-        told = [self._tell(one, label_sets, cuts) for one in answered]
-        if absent := self._absent(question, label_sets):
-            told.append(_absent_group(absent))
+        selector = parse_selector(question.cohort)
+        asked = _Asked(held, self._clock(), question.max_age_s)
+        cuts = asked.cuts()
+        survey = self._store.fleet.survey(
+            selector.matches if selector.terms else None, cuts, set(question.expect)
+        )
+        verdicts = self._verdicts(asked, survey)
+        answered = _merge(survey.groups, verdicts)
+        told = [self._tell(one, survey.label_sets, cuts) for one in answered]
+        if survey.absent:
+            told.append(_absent_group(survey.absent))
         total = {outcome: sum(one.count for one in told if one.outcome == outcome) for outcome in _ORDER}
         return GateAnswer(
             release=question.release,
@@ -80,70 +120,22 @@ class GateService:
             min_ready=question.min_ready,
             max_unknown=question.max_unknown,
             groups=sorted(told, key=lambda one: (_ORDER[one.outcome], -one.count, one.reason)),
-            common=self._common(held, groups, verdicts),
+            common=self._common(held, survey.groups, verdicts),
         )
 
-    def select(self, selector: Selector) -> list[int] | None:
-        """Return the label sets that a selector means, None for all."""
-        if not selector.terms:
-            return None
-        return [
-            number for number, labels in self._store.fleet.label_sets().items() if selector.matches(labels)
-        ]
+    def verdict(self, held: Held, group: Group, judged: Judged, readings: Readings | None) -> Verdict:
+        """Return the verdict on the first device of a group, by the policy's own age."""
+        return _verdict(_Asked(held, self._clock(), None), group, judged, readings)
 
-    def cuts(self, held: Held, max_age_s: int | None) -> Cuts:
-        """Return where `decide` draws its lines for this release."""
-        age = parse_age(held.policy.max_age, "max_age") if max_age_s is None else max_age_s
-        budget = held.policy.budget
-        return Cuts(
-            bundle=held.release.bundle,
-            seen_before=self._clock() - age,
-            p50_ms=budget.p50_ms,
-            p90_ms=budget.p90_ms,
-            peak_memory_mb=budget.peak_memory_mb,
-        )
-
-    def _verdicts(self, held: Held, groups: Sequence[Group], max_age_s: int | None) -> list[Verdict]:
+    def _verdicts(self, asked: _Asked, survey: Survey) -> list[Verdict]:
         """Decide for the first device of every group: the others of it differ in nothing that counts."""
-        statements = self._statements(groups)
-        cases = {
-            number: held.case(statement.fingerprint, statement.evidence)
-            for number, statement in statements.items()
-        }
-        findings = self._judgements.findings(held, set(cases.values()))
-        readings = self._store.fleet.readings([group.first for group in groups])
-        return [
-            self.verdict(held, group, cases, findings, readings.get(group.first), max_age_s)
-            for group in groups
-        ]
+        judged = self.judged(asked.held, self._statements(survey.groups))
+        return [_verdict(asked, group, judged, survey.readings.get(group.first)) for group in survey.groups]
 
-    def verdict(
-        self,
-        held: Held,
-        group: Group,
-        cases: dict[int, Case],
-        findings: dict[Case, list[Finding]],
-        readings: Readings | None,
-        max_age_s: int | None,
-    ) -> Verdict:
-        """Return the verdict on the first device of a group."""
-        case = cases.get(group.statement) if group.statement is not None else None
-        if group.state != "accepted" or case is None or readings is None:
-            return _unknown(held, group)
-        return decide(
-            findings[case],
-            DeviceReadings(
-                seen_at=None if readings.seen_at is None else moment(readings.seen_at),
-                result=_result(readings, held.release.bundle, case.evidence),
-            ),
-            readings.labels,
-            (),
-            held.policy,
-            moment(self._clock()),
-            release=held.release.release,
-            subject=group.first,
-            max_age_s=max_age_s,
-        )
+    def judged(self, held: Held, statements: Mapping[int, Statement]) -> Judged:
+        """Judge what devices state, by the number of the statement."""
+        cases = {number: held.case(one.fingerprint, one.evidence) for number, one in statements.items()}
+        return Judged(cases, self._judgements.findings(held, set(cases.values())))
 
     def _statements(self, groups: Sequence[Group]) -> dict[int, Statement]:
         return self._store.reports.statements(
@@ -164,10 +156,6 @@ class GateService:
             cause=finding.cause if finding else "",
             hint=finding.hint if finding else "",
         )
-
-    def _absent(self, question: GateQuestion, label_sets: list[int] | None) -> list[str]:
-        expected = set(question.expect)
-        return sorted(expected - self._store.fleet.selected(expected, label_sets)) if expected else []
 
     def _common(self, held: Held, groups: Sequence[Group], verdicts: Sequence[Verdict]) -> list[str]:
         counts: dict[Outcome, dict[str, int]] = {"fail": {}, "pass": {}}
@@ -223,10 +211,31 @@ def _without_figures(finding: Finding) -> str:
     return finding.rule if finding.path.startswith(("readings.", "evidence.outputs.")) else finding.message
 
 
-def _unknown(held: Held, group: Group) -> Verdict:
-    message, hint = _STATES.get(
-        group.state, ("it has never reported", "on the device: envcheck report, and enable its timer")
+def _verdict(asked: _Asked, group: Group, judged: Judged, readings: Readings | None) -> Verdict:
+    """Return the verdict on the first device of a group."""
+    held = asked.held
+    case = judged.cases.get(group.statement) if group.statement is not None else None
+    if group.state != "accepted" or case is None or readings is None:
+        return _unknown(held, group, *_STATES.get(group.state, _SILENT))
+    if readings.seen_at is not None and readings.seen_at > asked.now + _CLOCK_STEP_S:
+        return _unknown(held, group, *_FROM_THE_FUTURE)
+    return decide(
+        judged.findings[case],
+        DeviceReadings(
+            seen_at=None if readings.seen_at is None else moment(readings.seen_at),
+            result=_result(readings, held.release.bundle, case.evidence),
+        ),
+        readings.labels,
+        (),
+        held.policy,
+        moment(asked.now),
+        release=held.release.release,
+        subject=group.first,
+        max_age_s=asked.max_age_s,
     )
+
+
+def _unknown(held: Held, group: Group, message: str, hint: str) -> Verdict:
     finding = Finding(
         rule="report", path="report", severity="block", unknown=True, message=message, hint=hint
     )

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, and_, case, func, literal, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Integer, and_, case, func, literal, or_, select, true
 
 from envcheck_server.store import tables
 from envcheck_server.store.database import Database
 from envcheck_server.store.devices import device_of, select_devices
-from envcheck_server.store.interface import Cuts, Device, Group, Readings
+from envcheck_server.store.interface import Cuts, Device, Group, Readings, Survey
 from envcheck_server.store.tables import STATES
 
 _DEVICES = tables.devices
 _LABELS = tables.label_sets
 _MANY = 1000
 _REVOKED = STATES.index("revoked")
+
+Selects = Callable[[Mapping[str, str]], bool]
 
 
 class FleetTable:
@@ -26,22 +28,19 @@ class FleetTable:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def label_sets(self) -> dict[int, dict[str, str]]:
-        """Return every distinct set of labels that a device has, by its id."""
-        used = select(_DEVICES.c.label_set).where(_DEVICES.c.label_set == _LABELS.c.id).exists()
+    def select(self, selects: Selects) -> list[int]:
+        """Return the label sets of devices that `selects` calls for."""
         with self._database.read() as connection:
-            return {row.id: json.loads(row.labels) for row in connection.execute(select(_LABELS).where(used))}
+            return _select(connection, selects)
 
-    def groups(self, label_sets: Collection[int] | None, cuts: Cuts) -> list[Group]:
-        """Count the selected devices by all that `decide` needs to know of them."""
-        key = (_DEVICES.c.state, _DEVICES.c.statement, self._lines(cuts).label("lines"))
-        query = (
-            select(*key, func.count().label("count"), func.min(_DEVICES.c.device).label("first"))
-            .where(self._selected(label_sets))
-            .group_by(*key)
-        )
+    def survey(self, selects: Selects | None, cuts: Cuts, expected: Collection[str]) -> Survey:
+        """Count the devices that `selects` calls for (None: all), in one snapshot."""
         with self._database.read() as connection:
-            return [Group(STATES[row[0]], *row[1:]) for row in connection.execute(query)]
+            label_sets = None if selects is None else _select(connection, selects)
+            groups = self._groups(connection, label_sets, cuts)
+            readings = self._readings(connection, [group.first for group in groups])
+            present = self._present(connection, expected, label_sets) if expected else set()
+        return Survey(label_sets, groups, readings, sorted(set(expected) - present))
 
     def first(
         self, label_sets: Collection[int] | None, cuts: Cuts, groups: Sequence[Group], limit: int
@@ -60,21 +59,8 @@ class FleetTable:
 
     def readings(self, devices: Collection[str]) -> dict[str, Readings]:
         """Return the readings of devices by id."""
-        query = (
-            select(_DEVICES.c.device, _LABELS.c.labels, _DEVICES.c.seen_at, _DEVICES.c.results)
-            .join_from(_DEVICES, _LABELS, _LABELS.c.id == _DEVICES.c.label_set)
-            .where(self._database.among(_DEVICES.c.device, devices))
-        )
         with self._database.read() as connection:
-            rows = connection.execute(query)
-            return {row[0]: Readings(row[0], json.loads(row[1]), row[2], row[3]) for row in rows}
-
-    def selected(self, devices: Collection[str], label_sets: Collection[int] | None) -> set[str]:
-        """Return which of `devices` exist, are not revoked and have one of these label sets."""
-        named = self._database.among(_DEVICES.c.device, devices)
-        query = select(_DEVICES.c.device).where(named, self._selected(label_sets))
-        with self._database.read() as connection:
-            return set(connection.scalars(query))
+            return self._readings(connection, devices)
 
     def page(
         self, label_sets: Collection[int] | None, after: str, limit: int, *, revoked: bool
@@ -86,6 +72,30 @@ class FleetTable:
             rows = connection.execute(query.order_by(_DEVICES.c.device).limit(limit))
             return [device_of(row) for row in rows]
 
+    def _groups(self, connection: Connection, label_sets: Collection[int] | None, cuts: Cuts) -> list[Group]:
+        key = (_DEVICES.c.state, _DEVICES.c.statement, self._lines(cuts).label("lines"))
+        query = (
+            select(*key, func.count().label("count"), func.min(_DEVICES.c.device).label("first"))
+            .where(self._selected(label_sets))
+            .group_by(*key)
+        )
+        return [Group(STATES[row[0]], *row[1:]) for row in connection.execute(query)]
+
+    def _readings(self, connection: Connection, devices: Collection[str]) -> dict[str, Readings]:
+        query = (
+            select(_DEVICES.c.device, _LABELS.c.labels, _DEVICES.c.seen_at, _DEVICES.c.results)
+            .join_from(_DEVICES, _LABELS, _LABELS.c.id == _DEVICES.c.label_set)
+            .where(self._database.among(_DEVICES.c.device, devices))
+        )
+        rows = connection.execute(query)
+        return {row[0]: Readings(row[0], json.loads(row[1]), row[2], row[3]) for row in rows}
+
+    def _present(
+        self, connection: Connection, devices: Collection[str], label_sets: Collection[int] | None
+    ) -> set[str]:
+        named = self._database.among(_DEVICES.c.device, devices)
+        return set(connection.scalars(select(_DEVICES.c.device).where(named, self._selected(label_sets))))
+
     def _selected(self, label_sets: Collection[int] | None, *, revoked: bool = False) -> ColumnElement[bool]:
         terms: list[ColumnElement[bool]] = [true()] if revoked else [_DEVICES.c.state != _REVOKED]
         if label_sets is not None:
@@ -94,7 +104,8 @@ class FleetTable:
 
     def _lines(self, cuts: Cuts) -> ColumnElement[int]:
         """Return one small integer that tells on which side of every cut a device is."""
-        lines: ColumnElement[Any] = case((_DEVICES.c.seen_at < cuts.seen_before, 1), else_=0)
+        seen = _DEVICES.c.seen_at
+        lines: ColumnElement[Any] = case((seen < cuts.seen_before, 1), (seen > cuts.seen_until, 2), else_=0)
         limits = {
             ("latency", "p50_ms"): cuts.p50_ms,
             ("latency", "p90_ms"): cuts.p90_ms,
@@ -124,3 +135,9 @@ class FleetTable:
                 statement = or_(statement, _DEVICES.c.statement.is_(None))
             terms.append(and_(_DEVICES.c.state == state, lines == side, statement))
         return or_(*terms)
+
+
+def _select(connection: Connection, selects: Selects) -> list[int]:
+    used = select(_DEVICES.c.label_set).where(_DEVICES.c.label_set == _LABELS.c.id).exists()
+    rows = connection.execute(select(_LABELS).where(used))
+    return [row.id for row in rows if selects(json.loads(row.labels))]

@@ -192,13 +192,15 @@ class FindingsKey:
 
 @dataclass(frozen=True, slots=True)
 class Cuts:
-    """Where `decide` draws its lines: devices on one side of all of them share a verdict.
+    """Where lines are drawn: devices on one side of all of them share a verdict.
 
-    `seen_before` is the oldest `seen_at` that still counts; limits that are None draw no line.
+    `seen_before` is the oldest `seen_at` that still counts, `seen_until` the latest that can be; limits that
+    are None draw no line.
     """
 
     bundle: str
     seen_before: int
+    seen_until: int
     p50_ms: float | None = None
     p90_ms: float | None = None
     peak_memory_mb: float | None = None
@@ -226,6 +228,20 @@ class Readings:
     labels: dict[str, str]
     seen_at: int | None
     results: str
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The selected devices as they were at one moment.
+
+    `readings` are those of the first device of every group; `label_sets` are those that were selected, None
+    for all; `absent` are expected devices that are not among the selected ones, sorted.
+    """
+
+    label_sets: list[int] | None
+    groups: list[Group]
+    readings: dict[str, Readings]
+    absent: list[str]
 
 
 class Tokens(Protocol):
@@ -330,11 +346,16 @@ class Releases(Protocol):
 class Fleet(Protocol):
     """Questions about many devices. `label_sets` None selects every device; revoked ones are left out."""
 
-    def label_sets(self) -> dict[int, dict[str, str]]:
-        """Return every distinct set of labels that a device has, by its id."""
+    def select(self, selects: Callable[[Mapping[str, str]], bool]) -> list[int]:
+        """Return the label sets of devices that `selects` calls for."""
 
-    def groups(self, label_sets: Collection[int] | None, cuts: Cuts) -> list[Group]:
-        """Count the selected devices by all that `decide` needs to know of them."""
+    def survey(
+        self, selects: Callable[[Mapping[str, str]], bool] | None, cuts: Cuts, expected: Collection[str]
+    ) -> Survey:
+        """Count the devices that `selects` calls for (None: all) by all that `decide` needs to know of them.
+
+        All of it is of one snapshot: one device that reports meanwhile must not speak for its old group.
+        """
 
     def first(
         self, label_sets: Collection[int] | None, cuts: Cuts, groups: Sequence[Group], limit: int
@@ -343,9 +364,6 @@ class Fleet(Protocol):
 
     def readings(self, devices: Collection[str]) -> dict[str, Readings]:
         """Return the readings of devices by id."""
-
-    def selected(self, devices: Collection[str], label_sets: Collection[int] | None) -> set[str]:
-        """Return which of `devices` exist, are not revoked and have one of these label sets."""
 
     def page(
         self, label_sets: Collection[int] | None, after: str, limit: int, *, revoked: bool
