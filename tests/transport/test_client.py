@@ -127,3 +127,22 @@ def test_an_answer_that_does_not_fit_the_question_lets_nothing_through(
     served.says(body=encode(msgspec.structs.replace(ANSWER, **wrong)))
     with pytest.raises(Unreachable, match=said):
         ask_gate(Link(served.url), QUESTION)
+
+
+@pytest.mark.parametrize(("least", "most", "unknown"), [(1.0, 1.0, 0), (0.0, 0.0, 1)])
+def test_one_of_a_billion_is_one_too_many(served: Any, least: float, most: float, unknown: int) -> None:
+    question = GateQuestion(release="digits@1.3", min_ready=least, max_unknown=most)
+    counts = {"total": 10**10, "ready": 10**10 - 1, "blocked": 1 - unknown, "unknown": unknown}
+    answer = GateAnswer(
+        release="digits@1.3", cohort="", outcome="pass", min_ready=least, max_unknown=most, **counts
+    )
+    served.says(body=encode(answer))
+    with pytest.raises(Unreachable, match="do not allow"):
+        ask_gate(Link(served.url), question)
+
+
+def test_expected_devices_that_are_not_counted_let_nothing_through(served: Any) -> None:
+    question = msgspec.structs.replace(QUESTION, expect=[f"d-{number}" for number in range(ANSWER.total + 1)])
+    served.says(body=encode(ANSWER))
+    with pytest.raises(Unreachable, match="expected"):
+        ask_gate(Link(served.url), question)
