@@ -72,10 +72,10 @@ def tell_stage(stage: str) -> None:
 
 def write_output(path: Path, data: bytes, what: str = "file") -> None:
     """Write a file that a person named, whole or not at all; raises BadInput when that is not possible."""
-    from envcheck.transport.files import refuse_write, write_whole
+    from envcheck.transport.files import refuse_write, write_named
 
     try:
-        write_whole(path, data, mode=0o644)
+        write_named(path, data)
     except OSError as error:
         raise refuse_write(f"the {what}", path, error) from None
 

@@ -33,6 +33,19 @@ def write_whole(path: Path, data: bytes, mode: int = 0o600) -> None:
     sync_directory(path.parent)
 
 
+def write_named(path: Path, data: bytes) -> None:
+    """Write to the place that a person named: a file whole or not at all, anything else straight.
+
+    A link stays a link. What is no file (a pipe, /dev/null, /dev/stdout) must not be replaced by one, least
+    of all by root. Raises OSError.
+    """
+    if path.exists() and (not path.is_file() or path.absolute().parts[1:2] in (("dev",), ("proc",))):
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND), "wb") as file:
+            file.write(data)
+    else:
+        write_whole(Path(os.path.realpath(path)), data, mode=0o644)
+
+
 def sync_directory(directory: Path) -> None:
     """Make renames and removals in `directory` durable, where the system can."""
     if os.name != "posix":
