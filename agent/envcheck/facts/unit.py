@@ -15,7 +15,8 @@ from envcheck.facts.unit_values import cpus, limit, size_mib, split_words, time_
 _NAME = re.compile(r"[A-Za-z0-9:_.\\-]+(?:@[A-Za-z0-9:_.\\-]*)?\.service")
 _DEADLINE_S = 10.0
 _PYTHON = re.compile(r"(?:python|pypy)[\d.]*t?")
-_SCRIPT_BYTES = 4096
+_SCRIPT_BYTES = 16 * 1024
+_IN_SCRIPT = re.compile(r"(?<![\w./-])(/[\w./+-]*/(?:python|pypy)[\d.]*t?)(?![\w./-])")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Those that change what a model can do; others follow the size of the memory or concern signals.
 LIMITS = ("AS", "DATA", "MEMLOCK", "NOFILE", "STACK")
@@ -58,7 +59,9 @@ def find_unit(name: str, host: Host, python: str | None = None) -> Unit:
 
         unit = observed(unit, pid, host)
     if not (python or unit.python):
-        raise BadInput(f"the unit {full} starts no Python that can be seen: {_started(settings)}", _HINT)
+        raise BadInput(
+            f"the unit {full} starts no Python that can be seen: {' '.join(_command(settings))[:200]}", _HINT
+        )
     return replace(unit, python=python or unit.python)
 
 
@@ -90,7 +93,9 @@ def _by_first_line(path: str, environ: Mapping[str, str], host: Host) -> str:
     if len(lines) > 1 and lines[1].startswith("'''exec'"):
         words = split_words(lines[1].removeprefix("'''exec'"))[:1]
     named = [word for word in words if _PYTHON.fullmatch(word.rpartition("/")[2])]
-    return _on_path(named[0], environ, host) if named else ""
+    # A shell script that starts the service: unless it names several, the interpreter in it is the one.
+    named = named or list(dict.fromkeys(_IN_SCRIPT.findall(head)))
+    return _on_path(named[0], environ, host) if len(named) == 1 else ""
 
 
 def _on_path(word: str, environ: Mapping[str, str], host: Host) -> str:
