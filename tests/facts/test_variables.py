@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -73,7 +72,7 @@ def test_inherited_ones_leave_out_what_isolation_hides(
 
 def test_a_mounted_image_serves_nothing(scene: Callable[..., Scene]) -> None:
     with pytest.raises(Unavailable) as caught:
-        variables.gather(scene(replace(Host(), environ={"OMP_NUM_THREADS": "9"}), target=Target("")))
+        variables.gather(scene(Host(environ={"OMP_NUM_THREADS": "9"}), target=Target("")))
     assert caught.value.status == "skipped"
 
 

@@ -88,8 +88,6 @@ def _form(form: str | None, *, as_json: bool, output: str | None) -> str:
 
 def _target(named: dict[str, str | None]) -> tuple[Host, Target]:
     """Find the machine and the target that options and configuration name; the options go first."""
-    from dataclasses import replace
-
     from envcheck.facts.host import Host, Target, resolve_target
 
     root = named.get("root")
@@ -114,7 +112,7 @@ def _target(named: dict[str, str | None]) -> tuple[Host, Target]:
         return host, target
     # Sections may be gathered from elsewhere than from the present directory.
     whole = os.path.abspath(model) if host.live else model  # noqa: PTH100 links stay as they are
-    return host, replace(target, model=whole)
+    return host, target.changed(model=whole)
 
 
 def _require_file(real: str, path: str) -> None:

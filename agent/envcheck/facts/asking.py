@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import time
-from collections.abc import Sequence
 
-from envcheck.facts.host import Host, Target
-from envcheck.facts.process import Ended
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from envcheck.facts.host import Host, Target
+    from envcheck.facts.process import Begun, Ended
 
 # Of the time left, what the interpreter may take: sections that wait for it have some left to say so.
 _SHARE = 0.9
@@ -29,36 +31,41 @@ class Asking:
     def __init__(self, target: Target, host: Host, deadline: float, sections: Sequence[str]) -> None:
         self.deadline = deadline
         self._target, self._host = target, host
+        self._until = time.monotonic() + max(0.05, (deadline - time.monotonic()) * _SHARE)
+        self._begun: Begun | None = None
         self._ended: Ended | None = None
-        self._thread = threading.Thread(target=self._run, name="interpreter", daemon=True)
-        if target.python and not ASKING_SECTIONS.isdisjoint(sections):
-            self._thread.start()
+        # What has to be read first for a tree may hang (a network mount): that is left to who waits.
+        if self.asked and not target.unasked and not ASKING_SECTIONS.isdisjoint(sections):
+            self._begun = self._begin()
 
     @property
     def asked(self) -> bool:
         """Whether there is an interpreter to ask."""
         return bool(self._target.python)
 
-    def wait(self) -> Ended | None:
-        """Return how the probe ended; None when it did not before the deadline."""
-        self._thread.join(max(0.0, self.deadline - time.monotonic()))
+    def wait(self) -> Ended:
+        """Return how the probe ended, killed if need be; for one thread at a time."""
+        if self._ended is None:
+            begun = self._begun or self._begin()
+            self._ended = begun.end(max(0.0, self._until - time.monotonic()))
         return self._ended
 
-    def _run(self) -> None:
-        target, stdin, environ = self._target, None, self._target.starting(self._host)
+    def _begin(self) -> Begun:
+        target, begin, environ = self._target, self._host.begin, self._target.starting(self._host)
         if target.unasked:
             from envcheck.facts.tree import known
 
             # Whatever is read may hang (a network mount), so a process of its own reads it as well.
             order = known(target, self._host)
             command = [sys.executable, "-I", "-S", "-B", "-c", probe_source(), more_source(), order]
-            environ = dict(self._host.environ)
-        elif target.container:
-            command, stdin = target.command("-B", "-", more_source()), probe_source().encode("ascii")
-        else:
-            command = target.command("-B", "-c", probe_source(), more_source())
-        left = max(0.05, (self.deadline - time.monotonic()) * _SHARE)
-        self._ended = self._host.run(command, environ=environ, deadline_s=left, stdin=stdin)
+            return begin(command, environ=dict(self._host.environ))
+        if target.container:
+            source = probe_source().encode("ascii")
+            return begin(target.command("-B", "-", more_source()), environ=environ, stdin=source)
+        command = target.command("-B", "-c", probe_source(), more_source())
+        # Python itself, isolated, looks at nothing in the current directory; of a wrapper nobody knows.
+        anywhere = target.isolated and target.python == sys.executable
+        return begin(command, environ=environ, anywhere=anywhere)
 
 
 def probe_source() -> str:

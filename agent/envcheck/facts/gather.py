@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +44,7 @@ def capture(
     host = host or Host()
     if target.unit and target.unit.pid and host.live:
         # What the kernel tells of a process (its control group) is asked of the serving one.
-        host = replace(host, process=str(target.unit.pid))
+        host = host.of_process(target.unit.pid)
     deadline = time.monotonic() + deadline_s
     told = _Told(asking or Asking(target, host, deadline, sections))
     # The interpreter takes its time to start: the sections are imported meanwhile.
@@ -77,11 +76,10 @@ class _Told:
 
         if not self._asking.asked:
             raise Unavailable("skipped", "there is no interpreter here that could be asked")
-        ended = self._asking.wait()
         with self._lock:
             if self._answer is None:
                 try:
-                    self._answer = read_answer(ended)
+                    self._answer = read_answer(self._asking.wait())
                 except NoAnswer as error:
                     raise Unavailable("error", str(error)) from None
             return self._answer

@@ -1,22 +1,25 @@
 """The machine as a parameter: its files, its environment, its processes. Nothing reads past it."""
 
 # os.path on purpose: these are strings of another root, and the hot path of every capture.
-# ruff: noqa: PTH100, PTH114, PTH115, PTH116, PTH118, PTH208
+# ruff: noqa: PTH100, PTH110, PTH113, PTH114, PTH115, PTH116, PTH118, PTH123, PTH208
 
 from __future__ import annotations
 
 import os
 import stat
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from envcheck.errors import BadInput
-from envcheck.facts.process import Ended, run_bounded
+from envcheck.facts.frozen import Frozen
+from envcheck.facts.process import Begun, Ended, begin
 
+# Nothing that can wait is imported before the interpreter is asked.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
+
     from envcheck.facts.container import Container
     from envcheck.facts.unit import Unit
 
@@ -27,27 +30,57 @@ _CHECK_DEADLINE_S = 5.0
 _CHECK = "import sys; sys.stdout.write('python%d' % sys.version_info[0])"
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-Runner = Callable[..., Ended]
 
-
-@dataclass(frozen=True)
-class Host:
-    """One machine: a root directory, the agent's own environment, a way to run processes.
+class Host(Frozen):
+    """One machine: a root directory, the agent's own environment, a way to start processes.
 
     A `root` other than / is a captured tree or a mounted image: then only files are read,
     links in it lead nowhere outside, and what only the running kernel can tell is not asked.
+    `process` is whose /proc/self is read: the serving process's, where one runs.
     """
 
-    root: Path = Path("/")
-    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    run: Runner = run_bounded
-    # Whose /proc/self is read: the serving process's, where one runs.
-    process: str = "self"
+    __slots__ = ("base", "begin", "environ", "process")
+    base: str
+    environ: Mapping[str, str]
+    begin: Callable[..., Begun]
+    process: str
+
+    def __init__(
+        self,
+        root: Path | str = "/",
+        environ: Mapping[str, str] = os.environ,
+        begin: Callable[..., Begun] = begin,
+        process: str = "self",
+    ) -> None:
+        self._set(base=str(root), environ=environ, begin=begin, process=process)
+
+    @property
+    def root(self) -> Path:
+        """The root directory."""
+        from pathlib import Path
+
+        return Path(self.base)
+
+    def of_process(self, pid: int) -> Host:
+        """Return this machine as a running process sees it."""
+        return Host(self.base, self.environ, self.begin, str(pid))
 
     @property
     def live(self) -> bool:
         """Whether this is the running machine itself."""
-        return self.root == Path("/")
+        return self.base == "/"
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        environ: Mapping[str, str],
+        deadline_s: float,
+        stdin: bytes | None = None,
+    ) -> Ended:
+        """Run a process to its end, bounded: see `process.py`."""
+        begun = self.begin(command, environ=environ, stdin=stdin)
+        return begun.end(deadline_s)
 
     def read(self, path: str, limit: int = FILE_LIMIT, at: int = 0) -> bytes:
         """Return `limit` bytes of a file from `at` on. Raises OSError; a named pipe does not block."""
@@ -103,11 +136,10 @@ class Host:
     def _real(self, path: str) -> str:
         if self.process != "self" and path.startswith("/proc/self/"):
             path = f"/proc/{self.process}/{path[len('/proc/self/') :]}"
-        return path if self.live else inside(str(self.root), path)
+        return path if self.live else inside(self.base, path)
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(Frozen):
     """The interpreter that serves the model; "" when there is none to ask (a mounted image).
 
     `environ` is what the serving process gets, exactly. None: nothing is configured, so the interpreter
@@ -116,12 +148,30 @@ class Target:
     the path of the deployed model file, if it is known.
     """
 
-    python: str = sys.executable
-    environ: Mapping[str, str] | None = None
-    unit: Unit | None = None
-    container: Container | None = None
-    unasked: str = ""
-    model: str = ""
+    __slots__ = ("container", "environ", "model", "python", "unasked", "unit")
+    python: str
+    environ: Mapping[str, str] | None
+    unit: Unit | None
+    container: Container | None
+    unasked: str
+    model: str
+
+    def __init__(
+        self,
+        python: str = sys.executable,
+        environ: Mapping[str, str] | None = None,
+        unit: Unit | None = None,
+        container: Container | None = None,
+        unasked: str = "",
+        model: str = "",
+    ) -> None:
+        self._set(
+            python=python, environ=environ, unit=unit, container=container, unasked=unasked, model=model
+        )
+
+    def changed(self, **fields: Any) -> Target:
+        """Return a target with other values in some fields."""
+        return Target(**{**{name: getattr(self, name) for name in self.__slots__}, **fields})
 
     @property
     def isolated(self) -> bool:
@@ -188,7 +238,8 @@ def read_env_file(path: str) -> dict[str, str]:
     from envcheck.facts.env_file import parse_env_file
 
     try:
-        data = Path(path).read_bytes()
+        with open(path, "rb") as file:
+            data = file.read()
     except OSError as error:
         raise BadInput(f"the env file {path} can't be read: {error.strerror}") from None
     return parse_env_file(data, path)
@@ -207,12 +258,12 @@ def find_python(python: str, host: Host) -> str:
     path = os.path.abspath(python)
     if not os.path.lexists(path):
         raise BadInput(f"there is no interpreter {python}", hint)
-    if not Path(path).exists():
+    if not os.path.exists(path):
         raise BadInput(
             f"the interpreter {python} is a link to {os.path.realpath(path)}, which is not there",
             "the virtual environment outlived its Python; make it anew",
         )
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise BadInput(f"the interpreter {python} is not a file", hint)
     if not os.access(path, os.X_OK):
         raise BadInput(f"the interpreter {python} may not be executed by this user", hint)
@@ -230,7 +281,7 @@ def checked(target: Target, host: Host, *, on_disk: bool = False) -> Target:
 
         if reason := why_not_run(target.python, host):
             if on_disk:
-                return replace(target, unasked=reason)
+                return target.changed(unasked=reason)
             raise BadInput(
                 f"{target.python} can't be run here: {reason}", "name an interpreter of this machine"
             )

@@ -1,38 +1,168 @@
 """Run one process in a session of its own, bounded in time and output, and kill all of it at the deadline."""
 
+# No `contextlib`, no `subprocess` at once: this is imported before the interpreter is asked.
+# ruff: noqa: SIM105
+
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
-import selectors
-import signal
-import subprocess
+import select
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import IO
+
+from envcheck.facts.frozen import Frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import IO
 
 OUTPUT_LIMIT = 64 * 1024 * 1024
 _ERRORS_KEPT = 64 * 1024
+_CHUNK = 1 << 18
+_KILL, _PIPE, _FILE_SIZE = 9, 13, 25  # signals: importing `signal` takes four milliseconds
+_LONGEST_NAP_S = 0.05
 
 # What runs now. When this process ends early (Ctrl-C, a deadline), none of it is left behind.
-_running: set[subprocess.Popen[bytes]] = set()
+_running: set[Begun] = set()
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(Frozen):
     """How a process ended. `problem` says why it could not be started; then there is no `returncode`.
 
     `returncode` is negative for a signal. `flooded` is set when it wrote more than it may and was killed.
     """
 
+    __slots__ = ("flooded", "problem", "returncode", "stderr", "stdout", "timed_out")
     returncode: int | None
-    stdout: bytes = b""
-    stderr: bytes = b""
-    timed_out: bool = False
-    flooded: bool = False
-    problem: str = ""
+    stdout: bytes
+    stderr: bytes
+    timed_out: bool
+    flooded: bool
+    problem: str
+
+    def __init__(
+        self,
+        returncode: int | None,
+        stdout: bytes = b"",
+        stderr: bytes = b"",
+        timed_out: bool = False,
+        flooded: bool = False,
+        problem: str = "",
+    ) -> None:
+        self._set(
+            returncode=returncode,
+            stdout=stdout,
+            stderr=stderr,
+            timed_out=timed_out,
+            flooded=flooded,
+            problem=problem,
+        )
+
+
+class Begun:
+    """A process on its way, or the `problem` that it could not be started for. `end` must be called, once."""
+
+    def __init__(self, pid: int, stdout: int, stderr: int, problem: str = "") -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._stdout, self._stderr, self._problem = stdout, stderr, problem
+        if not problem:
+            _running.add(self)
+
+    def end(self, deadline_s: float, limit: int = OUTPUT_LIMIT) -> Ended:
+        """Wait for its end or `deadline_s` seconds, then kill its whole session.
+
+        Output beyond `limit` bytes ends it. Never waits longer than the deadline, not even for a grandchild
+        that holds the pipes open.
+        """
+        if self._problem:
+            return Ended(None, problem=self._problem)
+        try:
+            return self._follow(time.monotonic() + deadline_s, limit)
+        finally:
+            self.kill()
+            self._wait(time.monotonic() + 1.0)
+            _running.discard(self)
+            os.close(self._stdout)
+            os.close(self._stderr)
+
+    def kill(self) -> None:
+        """Kill whatever is left of its session."""
+        try:
+            os.killpg(self.pid, _KILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+    def _follow(self, deadline: float, limit: int) -> Ended:
+        kept = {self._stdout: bytearray(), self._stderr: bytearray()}
+        left = set(kept)
+        poll = select.poll()
+        for pipe in kept:
+            poll.register(pipe, select.POLLIN)
+        while left and len(kept[self._stdout]) <= limit:
+            ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+            if not ready:
+                break
+            for pipe, _ in ready:
+                data = os.read(pipe, _CHUNK)
+                if not data:
+                    poll.unregister(pipe)
+                    left.discard(pipe)
+                kept[pipe] += data
+            del kept[self._stderr][:-_ERRORS_KEPT]
+        flooded = len(kept[self._stdout]) > limit
+        returncode = None if flooded else self._wait(0.0 if left else deadline)
+        return Ended(
+            returncode,
+            bytes(kept[self._stdout]),
+            bytes(kept[self._stderr]),
+            timed_out=returncode is None and not flooded,
+            flooded=flooded,
+        )
+
+    def _wait(self, deadline: float) -> int | None:
+        """Reap the process when it ends before `deadline`; its output may have ended before."""
+        nap = 0.0002
+        while self.returncode is None:
+            try:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:
+                # Somebody lets the kernel reap; how it ended is lost.
+                self.returncode = 0
+                break
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+            elif (left := deadline - time.monotonic()) <= 0:
+                break
+            else:
+                nap = min(nap * 2, left, _LONGEST_NAP_S)
+                time.sleep(nap)
+        return self.returncode
+
+
+def begin(
+    command: Sequence[str],
+    *,
+    environ: Mapping[str, str],
+    stdin: bytes | None = None,
+    anywhere: bool = False,
+) -> Begun:
+    """Start `command` in the root directory; standard input holds `stdin`, nothing by default.
+
+    `anywhere` says that it does not matter to the command where it runs: then it starts sooner.
+    """
+    out, err = os.pipe(), os.pipe()
+    try:
+        spawn = _spawned if anywhere and stdin is None else _popen
+        return Begun(spawn(command, dict(environ), out[1], err[1], stdin), out[0], err[0])
+    except (OSError, ValueError) as error:
+        os.close(out[0])
+        os.close(err[0])
+        return Begun(0, -1, -1, getattr(error, "strerror", None) or str(error) or "for an unknown reason")
+    finally:
+        os.close(out[1])
+        os.close(err[1])
 
 
 def run_bounded(
@@ -41,96 +171,71 @@ def run_bounded(
     environ: Mapping[str, str],
     deadline_s: float,
     limit: int = OUTPUT_LIMIT,
-    cwd: str = "/",
     stdin: bytes | None = None,
 ) -> Ended:
-    """Run `command`, wait for its end or `deadline_s` seconds, then kill its whole session.
+    """Run `command`, wait for its end or `deadline_s` seconds; see `begin` and `Begun.end`."""
+    return begin(command, environ=environ, stdin=stdin).end(deadline_s, limit)
 
-    Standard input holds `stdin`, nothing by default. Output beyond `limit` bytes ends it. Never waits longer
-    than the deadline, not even for a grandchild that holds the pipes open.
-    """
+
+def _spawned(command: Sequence[str], environ: dict[str, str], out: int, err: int, stdin: bytes | None) -> int:
+    """Start with the agent's current directory: `subprocess`, which could change it, takes ms to import."""
+    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, out, 1),
+        (os.POSIX_SPAWN_DUP2, err, 2),
+        *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inherited()),
+    ]
+    defaults = (_PIPE, _FILE_SIZE)
     try:
-        with _held(stdin) as source:
-            process = subprocess.Popen(
-                list(command),
-                stdin=source,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=dict(environ),
-                cwd=cwd,
-                start_new_session=True,
-            )
-    except (OSError, ValueError) as error:
-        return Ended(None, problem=getattr(error, "strerror", None) or str(error))
-    _running.add(process)
+        return os.posix_spawn(
+            command[0], list(command), environ, file_actions=actions, setsid=True, setsigdef=defaults
+        )
+    except NotImplementedError:
+        return _popen(command, environ, out, err, stdin)
+
+
+def _inherited() -> list[int]:
+    """Return what a new program would inherit beside the standard streams."""
+    found = [int(name) for name in os.listdir("/proc/self/fd")]  # noqa: PTH208 the hot path
+    return [number for number in found if number > 2 and _is_open(number) and os.get_inheritable(number)]
+
+
+def _is_open(descriptor: int) -> bool:
+    # The listing itself had one.
     try:
-        return _follow(process, time.monotonic() + deadline_s, limit)
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
+def _popen(command: Sequence[str], environ: dict[str, str], out: int, err: int, stdin: bytes | None) -> int:
+    import subprocess
+
+    source = subprocess.DEVNULL if stdin is None else _held(stdin)
+    try:
+        process = subprocess.Popen(
+            list(command), stdin=source, stdout=out, stderr=err, env=environ, cwd="/", start_new_session=True
+        )
     finally:
-        _kill(process)
-        _running.discard(process)
-        for pipe in (process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
+        if not isinstance(source, int):
+            source.close()
+    # It is waited for here, by its id: the object would complain that nobody waited.
+    process.returncode = 0
+    return process.pid
 
 
-@contextlib.contextmanager
-def _held(data: bytes | None) -> Iterator[IO[bytes] | int]:
-    """Give a file without a name that holds `data`: unlike a pipe it needs nobody to write to it."""
-    if data is None:
-        yield subprocess.DEVNULL
-        return
+def _held(data: bytes) -> IO[bytes]:
+    """Return a file without a name that holds `data`: unlike a pipe it needs nobody to write to it."""
     import tempfile
 
-    with tempfile.TemporaryFile() as file:
-        file.write(data)
-        file.seek(0)
-        yield file
-
-
-def _follow(process: subprocess.Popen[bytes], deadline: float, limit: int) -> Ended:
-    kept: dict[str, bytearray] = {"stdout": bytearray(), "stderr": bytearray()}
-    flooded = False
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ, "stdout")  # type: ignore[arg-type]
-        selector.register(process.stderr, selectors.EVENT_READ, "stderr")  # type: ignore[arg-type]
-        while selector.get_map() and not flooded:
-            ready = selector.select(max(0.0, deadline - time.monotonic()))
-            if not ready:
-                break
-            for key, _ in ready:
-                data = os.read(key.fd, 1 << 18)
-                if not data:
-                    selector.unregister(key.fileobj)
-                kept[key.data] += data
-            del kept["stderr"][:-_ERRORS_KEPT]
-            flooded = len(kept["stdout"]) > limit
-        open_pipes = bool(selector.get_map())
-    returncode = None if flooded else _wait(process, 0.0 if open_pipes else deadline - time.monotonic())
-    return Ended(
-        returncode,
-        bytes(kept["stdout"]),
-        bytes(kept["stderr"]),
-        timed_out=returncode is None and not flooded,
-        flooded=flooded,
-    )
-
-
-def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> int | None:
-    try:
-        return process.wait(max(0.0, timeout_s))
-    except subprocess.TimeoutExpired:
-        return None
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill whatever is left of the session; reap the process itself unless it can't be killed yet."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    _wait(process, 1.0)
+    file = tempfile.TemporaryFile()  # noqa: SIM115 the caller closes it
+    file.write(data)
+    file.seek(0)
+    return file
 
 
 @atexit.register
 def _kill_running() -> None:
     for process in list(_running):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()

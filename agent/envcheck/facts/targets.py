@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from envcheck.errors import BadInput
 from envcheck.facts.host import Host, Target, checked, find_python, read_env_file
 
@@ -47,18 +45,18 @@ def _in_tree(python: str | None, env_file: str | None, unit: str | None, host: H
         from envcheck.facts.unit import find_unit
 
         found = find_unit(unit, host, python)
-        target = replace(target, python=found.python, environ=found.environ, unit=found)
+        target = target.changed(python=found.python, environ=found.environ, unit=found)
     if python:
         if not python.startswith("/"):
             raise BadInput(
                 f"{python} is no absolute path",
                 "name it as the tree sees it: /opt/app/venv/bin/python",
             )
-        target = replace(target, python=python)
+        target = target.changed(python=python)
     if target.python:
         _require_there(target.python, host)
         return target
-    return replace(target, python=find_interpreter(host))
+    return target.changed(python=find_interpreter(host))
 
 
 def _require_there(python: str, host: Host) -> None:
