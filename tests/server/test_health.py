@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from support.collector import make_bundle, refused
 
@@ -53,3 +57,58 @@ def test_a_full_disk_is_told_and_left_behind(collector) -> None:
     assert ci.send("PUT", path, bundle).status_code == 200
     assert ci.send("GET", path).content == bundle
     assert device.report().stored
+
+
+def test_who_asks_for_readiness_does_not_fill_the_queue(collector) -> None:
+    """Anybody may ask, so asking must not turn reports away."""
+    devices = [collector.device(name) for name in ("a", "b")]
+    held, entered = threading.Event(), threading.Event()
+    writer = collector.services.writer
+    receive = writer._receive
+
+    def slow(batch):
+        entered.set()
+        assert held.wait(20)
+        return receive(batch)
+
+    writer._receive = slow
+    with ThreadPoolExecutor(22) as pool:
+        first = pool.submit(devices[0].put_report, devices[0].compose())
+        assert entered.wait(20)
+        asked = [pool.submit(collector.http.request, "GET", "/readyz") for _ in range(20)]
+        second = pool.submit(devices[1].put_report, devices[1].compose())
+        while len(writer) < 2:
+            assert not second.done()
+        time.sleep(0.2)
+        assert len(writer) == 2, "the report, and one question for all who ask"
+        held.set()
+        assert {one.result().status_code for one in (first, second, *asked)} == {200}
+
+
+def test_a_disk_that_does_not_answer_is_not_ready(collector, monkeypatch) -> None:
+    monkeypatch.setattr("envcheck_server.service.readiness._PATIENCE_S", 0.2)
+    held = threading.Event()
+    monkeypatch.setattr(collector.services.store, "check", lambda: held.wait(20))
+    assert "does not answer" in refused(collector.http.request("GET", "/readyz"), 503).message
+    held.set()
+    monkeypatch.undo()
+    assert collector.http.request("GET", "/readyz").status_code == 200
+
+
+def test_a_writer_that_is_no_more_is_told_by_health(collector, caplog) -> None:
+    """Such a thing can't happen. If it does, nobody waits for ever, and a supervisor learns of it."""
+
+    class Fault(BaseException):
+        """What no handler expects."""
+
+    def broken(_batch) -> list:
+        raise Fault
+
+    device, writer = collector.device(), collector.services.writer
+    writer._receive = broken
+    assert "write no more" in refused(device.put_report(device.compose()), 503).message
+    writer._thread.join(20)
+    assert "Fault" in caplog.text
+    assert refused(device.put_report(device.compose()), 503).hint
+    for path in ("/healthz", "/readyz"):
+        assert refused(collector.http.request("GET", path), 503).message

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import SQLAlchemyError
 
 from envcheck_server.store.interface import (
     Bundle,
@@ -302,3 +304,17 @@ def test_many_threads_read_and_write_at_once(store: Store) -> None:
 def test_a_store_that_can_be_written_is_ready(store: Store) -> None:
     store.check()
     assert store.stats()["bytes"] > 0
+
+
+def test_the_writer_never_waits_for_those_who_read(store: Store) -> None:
+    """A few slow questions must not keep a connection from whoever stores reports."""
+    with contextlib.ExitStack() as slow:
+        for _ in range(20):
+            slow.enter_context(store._database.read()).exec_driver_sql("SELECT 1")
+        assert store.objects.absent(["a" * 64]) == ["a" * 64]
+
+
+def test_what_was_sent_is_not_in_the_databases_errors(store: Store) -> None:
+    with pytest.raises(SQLAlchemyError) as caught, store._database.write() as connection:
+        connection.exec_driver_sql("INSERT INTO tokens (id, name) VALUES (?, ?)", ("t", "what was sent"))
+    assert "what was sent" not in str(caught.value)

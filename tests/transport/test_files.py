@@ -42,14 +42,6 @@ def test_a_pipe_is_written_into(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a device")
-def test_a_device_stays_one_even_for_root(tmp_path: Path) -> None:
-    null = tmp_path / "null"
-    os.mknod(null, 0o20666, os.makedev(1, 3))
-    write_named(null, b"gone")
-    assert null.is_char_device()
-
-
 def test_standard_output_by_its_name_is_written_behind_what_is_there(tmp_path: Path) -> None:
     code = "from pathlib import Path; from envcheck.transport.files import write_named as w; "
     code += "print('before', flush=True); w(Path('/dev/stdout'), b'answer\\n')"

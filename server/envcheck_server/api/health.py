@@ -19,14 +19,15 @@ class Health(Document, frozen=True, kw_only=True):
     status: str
 
 
-async def healthz(_call: Call) -> Document | ASGIResponse:
-    """Answer at all."""
+async def healthz(call: Call) -> Document | ASGIResponse:
+    """Answer at all, unless only a new start would help."""
+    call.site.services.readiness.check_life()
     return Health(status="ok")
 
 
 async def readyz(call: Call) -> Document | ASGIResponse:
     """Answer "ready" when the store can be read and written."""
-    await call.site.write(call.site.services.readiness.check)
+    await call.site.services.readiness.check()
     return Health(status="ready")
 
 

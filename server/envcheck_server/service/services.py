@@ -60,7 +60,7 @@ def make_services(settings: Settings, store: Store, clock: Clock = lambda: int(t
         releases=releases,
         gate=GateService(store, releases, judgements, clock),
         fleet=make_fleet(store, clock),
-        readiness=ReadinessService(store),
+        readiness=ReadinessService(store, writer),
     )
 
 

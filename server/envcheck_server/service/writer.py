@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -13,6 +15,8 @@ from envcheck_server.service.errors import Busy
 from envcheck_server.store.interface import NewReport, Received
 
 T = TypeVar("T")
+
+_LOG = logging.getLogger("envcheck_server")
 
 
 @dataclass(slots=True)
@@ -49,8 +53,14 @@ class Writer:
         self._queue: deque[_Waiting] = deque()
         self._wake = threading.Condition()
         self._closing = False
+        self._failed = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether writes still get anywhere."""
+        return self._thread.is_alive()
 
     def __len__(self) -> int:
         """Return how many writes wait."""
@@ -77,6 +87,8 @@ class Writer:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
         with self._wake:
+            if self._failed:
+                raise _broken()
             if self._closing:
                 raise Busy("the collector is stopping", "try again", self._retry_after_s)
             if len(self._queue) >= self._capacity:
@@ -87,14 +99,33 @@ class Writer:
         return future
 
     def _run(self) -> None:
-        while batch := self._take():
-            reports = [waiting for waiting in batch if waiting.report is not None]
-            if reports:
-                self._store(reports)
-            for waiting in batch:
-                if waiting.job is not None:
-                    _finish(waiting, waiting.job)
-            _tell(batch)
+        batch: list[_Waiting] = []
+        try:
+            while batch := self._take():
+                self._write(batch)
+        except BaseException:  # noqa: BLE001  (logged, and told to everybody who waits)
+            _LOG.critical("the writer's thread has ended: nothing can be written any more", exc_info=True)
+            self._fail(batch)
+
+    def _write(self, batch: list[_Waiting]) -> None:
+        reports = [waiting for waiting in batch if waiting.report is not None]
+        if reports:
+            self._store(reports)
+            _tell(reports)
+        for waiting in batch:
+            if waiting.job is not None:
+                _finish(waiting, waiting.job)
+                _tell([waiting])
+
+    def _fail(self, batch: list[_Waiting]) -> None:
+        """Let nobody wait for a thread that is no more; the health check tells whoever starts collectors."""
+        with self._wake:
+            self._failed = True
+            left = [*batch, *self._queue]
+            self._queue.clear()
+        for waiting in left:
+            waiting.error = _broken()
+        _tell(left)
 
     def _take(self) -> list[_Waiting]:
         with self._wake:
@@ -105,12 +136,17 @@ class Writer:
     def _store(self, reports: list[_Waiting]) -> None:
         try:
             received = self._receive([waiting.report for waiting in reports if waiting.report is not None])
+            answered = list(zip(reports, received, strict=True))
         except Exception as error:  # noqa: BLE001  (handed to every request that waits for this batch)
             for waiting in reports:
                 waiting.error = error
             return
-        for waiting, one in zip(reports, received, strict=True):
+        for waiting, one in answered:
             waiting.result = one
+
+
+def _broken() -> Busy:
+    return Busy("the collector can write no more", "whoever runs it: restart it, its log says why", 60)
 
 
 def _finish(waiting: _Waiting, job: Callable[[], Any]) -> None:
@@ -126,7 +162,7 @@ def _tell(batch: list[_Waiting]) -> None:
     for waiting in batch:
         by_loop.setdefault(waiting.loop, []).append(waiting)
     for loop, these in by_loop.items():
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits there
             loop.call_soon_threadsafe(_resolve, these)
 
 

@@ -63,7 +63,7 @@ def _plain_errors() -> Iterator[None]:
         yield
     except DBAPIError as error:
         reason = str(error.orig)
-        if "full" in reason or "disk I/O error" in reason:
+        if any(sign in reason for sign in ("full", "disk I/O error", "readonly")):
             raise StoreFull("the collector's disk is full or failing", "make room on it") from error
         if "locked" in reason or "busy" in reason or "unable to open" in reason:
             raise StoreBusy("the collector's database is not available", "try again") from error

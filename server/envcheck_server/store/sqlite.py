@@ -22,6 +22,7 @@ from envcheck_server.store.reports import ReportTable
 from envcheck_server.store.tokens import TokenTable
 
 _WAIT_S = 10.0
+# Connections that are kept; while more threads read, there are more.
 _READERS = 4
 
 
@@ -110,7 +111,10 @@ def _engine(path: Path, *, writes: bool) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         pool_size=1 if writes else _READERS,
-        max_overflow=0,
+        # The writer reads too: it must never wait until one of many slow questions has been answered.
+        max_overflow=0 if writes else -1,
+        # What devices and people sent stays out of logs.
+        hide_parameters=True,
         connect_args={"timeout": _WAIT_S, "check_same_thread": False},
     )
 
