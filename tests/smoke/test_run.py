@@ -101,7 +101,7 @@ def test_quick_is_one_session_and_a_short_timing(digits: Bundle) -> None:
     assert [stage for stage in told if stage.startswith("session")] == ["session model", "session canaries"]
     assert found.readings.latency is not None
     assert found.readings.latency.p90_ms is None
-    assert (found.evidence.repeatable, found.evidence.outputs["y"].problem) == (None, "")
+    assert (found.evidence.repeatable, found.evidence.outputs["y"].problem) == (True, "")
 
 
 def test_a_fixed_batch_is_run_in_slices_and_joined() -> None:

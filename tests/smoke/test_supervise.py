@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from support.tiny_models import SAMPLES, classifier, model_bytes, npz, reference_scores, value
 
 from envcheck.facts.host import Target
-from envcheck.smoke.job import ChildRun, Job, SessionSpec
+from envcheck.smoke.job import QUICK_TIMING, ChildRun, Job, SessionSpec
 from envcheck.smoke.outputs import load_run
 from envcheck.smoke.supervise import run_job
 
@@ -88,18 +88,36 @@ def test_every_inputs_and_repeat_is_run_and_only_what_differs_is_kept(run: Run) 
     assert session.differing_outputs("golden") == set()
 
 
-def test_repeats_that_differ_are_kept_beside_the_first(run: Run) -> None:
-    model = model_bytes(
+def restless(batch: int) -> bytes:
+    """A model that gives something else in every run."""
+    return model_bytes(
         [
-            helper.make_node("RandomUniform", [], ["r"], shape=[16, 8]),
+            helper.make_node("RandomUniform", [], ["r"], shape=[batch, 8]),
             helper.make_node("Add", ["x", "r"], ["y"]),
         ],
-        [value("x", TensorProto.FLOAT, [16, 8])],
-        [value("y", TensorProto.FLOAT, [16, 8])],
+        [value("x", TensorProto.FLOAT, [batch, 8])],
+        [value("y", TensorProto.FLOAT, [batch, 8])],
     )
-    session = run(model=model, session={"repeats": 3}).result.sessions[0]
+
+
+def test_repeats_that_differ_are_kept_beside_the_first(run: Run) -> None:
+    session = run(model=restless(16), session={"repeats": 3}).result.sessions[0]
     assert session.differing_outputs("golden") == {"y"}
     assert [saved.repeat for saved in session.runs] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("slices", [1, 4])
+def test_a_single_run_is_compared_with_the_last_timed_one(run: Run, slices: int) -> None:
+    session = {"timing": QUICK_TIMING, "slices": slices, "sliced": ["x"]}
+    found = run(model=restless(16 // slices), session=session).result.sessions[0]
+    assert (found.repeats, found.differing_outputs("golden")) == (2, {"y"})
+
+
+@pytest.mark.parametrize("slices", [1, 4])
+def test_timed_runs_that_give_the_same_are_told_as_the_same(run: Run, slices: int) -> None:
+    session = {"timing": QUICK_TIMING, "slices": slices, "sliced": ["x"]}
+    found = run(session=session).result.sessions[0]
+    assert (found.repeats, found.differing_outputs("golden")) == (2, set())
 
 
 def test_only_what_the_job_asks_for_is_gathered(run: Run) -> None:

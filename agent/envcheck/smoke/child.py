@@ -186,11 +186,13 @@ class Child:
         arrays = [(name, self.load(name)) for name in spec["inputs"]]
         session = self.make_session(spec, entry)
         names = readable_outputs(session)
+        begun: Outputs = []
         for position, (inputs, feed) in enumerate(arrays):
             self.announce(f"run {spec['name']}")
             feeds = slices(feed, spec["slices"], spec["sliced"])
             stem = f"{number}-{position}"
-            self.repeat(session, names, feeds, inputs, stem, spec, entry)
+            outputs = self.repeat(session, names, feeds, inputs, stem, spec, entry)
+            begun = begun or outputs
             if "placement" not in entry and spec["placement"]:
                 entry["placement"] = self.prove_placement(session)
         entry["peak_memory_mb"] = peak_memory_mb()
@@ -198,10 +200,19 @@ class Child:
         if timing is not None:
             self.announce(f"run {spec['name']}, timed")
             first = slices(arrays[0][1], spec["slices"], spec["sliced"])[0]
+            last = begun
+
+            def run() -> None:
+                nonlocal last
+                last = session.run(names, first)
+
             # A run that alone took longer than all of the warm-up may take has warmed the session.
             if entry["first_run_ms"] < timing["warmup_s"] * 1000:
-                warm_up(lambda: session.run(names, first), timing)
-            entry["latencies_ms"] = take_latencies(lambda: session.run(names, first), timing)
+                warm_up(run, timing)
+            entry["latencies_ms"] = take_latencies(run, timing)
+            # The last timed run shows whether runs repeat, also where there was no other.
+            both = (self.join([begun]), self.join([last]))
+            self.keep_changed(both, names, arrays[0][0], f"{number}-0", entry["repeats"], entry)
 
     def load(self, name: str) -> Dict[str, Any]:
         """Read one inputs file; a pickle inside is refused by numpy."""
@@ -258,21 +269,40 @@ class Child:
         stem: str,
         spec: Dict[str, Any],
         entry: Dict[str, Any],
-    ) -> None:
-        """Run one inputs as often as asked; keep the first outputs and whatever later ones differ."""
+    ) -> Outputs:
+        """Run one inputs as often as asked; keep the first outputs and whatever later ones differ.
+
+        Returns what the first run gave for the first slice.
+        """
         first: Optional[Outputs] = None
+        first_slice: Outputs = []
         for count in range(spec["repeats"]):
             begin = time.perf_counter()
             parts = [session.run(names, feeds[0])]
             entry.setdefault("first_run_ms", milliseconds(begin))
             parts += [session.run(names, feed) for feed in feeds[1:]]
             outputs = self.join(parts)
-            changed = [i for i in range(len(names)) if first is None or not same(first[i], outputs[i])]
-            first = outputs if first is None else first
-            if changed:
-                kept = {names[i]: self.write(f"{stem}-{count}-{i}.npy", outputs[i]) for i in changed}
-                entry.setdefault("runs", []).append({"inputs": inputs, "repeat": count, "outputs": kept})
-            entry["repeats"] = count + 1
+            self.keep_changed((first, outputs), names, inputs, stem, count, entry)
+            if first is None:
+                first, first_slice = outputs, parts[0]
+        return first_slice
+
+    def keep_changed(
+        self,
+        runs: Tuple[Optional[Outputs], Outputs],
+        names: List[str],
+        inputs: str,
+        stem: str,
+        count: int,
+        entry: Dict[str, Any],
+    ) -> None:
+        """Write those outputs of run number `count` that are not the first run's, all when there was none."""
+        first, outputs = runs
+        changed = [i for i in range(len(names)) if first is None or not same(first[i], outputs[i])]
+        if changed:
+            kept = {names[i]: self.write(f"{stem}-{count}-{i}.npy", outputs[i]) for i in changed}
+            entry.setdefault("runs", []).append({"inputs": inputs, "repeat": count, "outputs": kept})
+        entry["repeats"] = count + 1
 
     def join(self, parts: List[Outputs]) -> Outputs:
         """Put the outputs of slices together along their first axis."""

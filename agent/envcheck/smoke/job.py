@@ -100,7 +100,8 @@ class SessionResult(Value, frozen=True, kw_only=True):
     """What one session did.
 
     `runs` holds the first run of each inputs whole, and of every later repeat those outputs that were not
-    the same, bit by bit, as the first's; `repeats` is how often each inputs was run. `latencies_ms` are
+    the same, bit by bit, as the first's; `repeats` is how often each inputs was run, and where runs were
+    timed the last of those (of the first slice) counts as one more. `latencies_ms` are
     raw, in order. `peak_memory_mb` is the process's own peak when the session had run. `error` is set
     when the session failed.
     """

@@ -70,8 +70,8 @@ def run_smoke(
     `fingerprint` is the digest of the environment that this is measured under, `providers` the execution
     providers in order (default: the baseline's). All golden inputs go through in one call, unless the graph
     fixes its batch dimension to a smaller number: then in slices of that number. `quick` makes one
-    session of the model and a short timing; otherwise every run is repeated, and a session of its own
-    is timed.
+    session of the model and a short timing, whose last run shows whether runs repeat; otherwise every run is
+    repeated, and a session of its own is timed.
 
     Raises BadInput for a bundle whose parts do not fit and for a deadline that is not above 0,
     MissingExtra without numpy, Undetermined when the temporary directory can't be used.
