@@ -15,7 +15,7 @@ from support.interpreters import interpreters, newest_onnxruntime, venv_with
 from support.sources import ROOT
 
 AGENTS = {version: path for version, path in interpreters().items() if version not in ("3.8", "3.9")}
-_MAIN = "from envcheck.cli import main; main()"
+_MAIN = "from envcheck.__main__ import main; main()"
 
 
 def agent(version: str, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -56,7 +56,7 @@ PURE = {
     *("__future__", "base64", "binascii", "bisect", "collections", "collections.abc", "contextlib"),
     *("dataclasses", "datetime", "decimal", "enum", "fnmatch", "fractions", "functools", "hashlib"),
     *("itertools", "json", "math", "operator", "re", "statistics", "string", "struct", "textwrap", "types"),
-    *("typing", "zlib", "cryptography", "msgspec", "packaging", "yaml"),
+    *("typing", "zlib", "sys", "_sha2", "_sha256", "cryptography", "msgspec", "packaging", "yaml"),
 }
 # ... but judge reads the policies that are packaged with it.
 PURE_OF = {"contract": PURE, "judge": {*PURE, "importlib.resources"}}
@@ -80,6 +80,9 @@ DISTRIBUTIONS = {
     "cyclonedx": "cyclonedx-python-lib",
     "packageurl": "packageurl-python",
 }
+
+# Python's own, under names that not every version lists.
+INTERNAL = {"_blake2", "_sha2", "_sha256"}
 
 every_source = pytest.mark.parametrize("source", sources().values(), ids=lambda source: source.name)
 
@@ -186,7 +189,11 @@ def test_what_is_imported_is_declared(source: Source) -> None:
     extras |= {"urllib3"}
     for found in imports(source):
         top = found.module.split(".")[0]
-        if top in sys.stdlib_module_names or top.startswith("envcheck") or top in ("_blake2",):
+        if (
+            top in sys.stdlib_module_names
+            or top.startswith("envcheck")
+            or top in ("_blake2", "_sha2", "_sha256")
+        ):
             continue
         name = DISTRIBUTIONS.get(top, top)
         early = not (found.late or found.types_only) and not source.name.startswith("envcheck_server")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from pathlib import Path
 from typing import Any
 
 from envcheck.contract.fingerprint import Section, Status
@@ -183,6 +182,8 @@ def _nvml(scene: Scene) -> Nvml:
 
 
 def _ask_nvml(scene: Scene) -> bytes:
+    from pathlib import Path
+
     source = Path(__file__).with_name("nvml.py").read_text(encoding="ascii")
     command = [sys.executable, "-I", "-S", "-B", "-c", source]
     limit = min(_NVML_DEADLINE_S, scene.left_s())
