@@ -25,16 +25,17 @@ def read_digest(host: Host, path: str, left_s: float) -> dict[str, Any]:
         return {"status": "absent"}
     except OSError:
         return {"status": "unreadable"}
-    with os.fdopen(handle, "rb", buffering=0) as file:
-        try:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                return {"status": "unreadable"}
-            whole, size = hashlib.sha256(), 0
-            while chunk := file.read(_CHUNK):
-                whole.update(chunk)
-                size += len(chunk)
-                if time.monotonic() > deadline:
-                    return {"status": "error"}
-        except OSError:
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
             return {"status": "unreadable"}
+        whole, size = hashlib.sha256(), 0
+        while chunk := os.read(handle, _CHUNK):
+            whole.update(chunk)
+            size += len(chunk)
+            if time.monotonic() > deadline:
+                return {"status": "error"}
+    except OSError:
+        return {"status": "unreadable"}
+    finally:
+        os.close(handle)
     return {"status": "ok", "sha256": whole.hexdigest(), "size": size}

@@ -197,16 +197,19 @@ def _linked(path: str, host: Host) -> str:
 def _version(layout: _Layout, host: Host) -> str:
     """Return the whole version where the files tell it, else its first two parts.
 
-    The program, or the library that it is made of, holds PY_VERSION as text.
+    The program, or the library that it is made of, holds PY_VERSION as the end of a text.
     """
     match = _LIBRARY.fullmatch(layout.library)
     minor = match.group(2) if match else ""
     said = ".".join(layout.version.split(".")[:3])
     if re.fullmatch(r"\d+\.\d+\.\d+(?:(?:a|b|rc)\d+)?", said):
         return said
-    pattern = re.compile(rb"\0(" + re.escape(minor).encode() + rb"\.\d{1,2}(?:(?:a|b|rc)\d{1,2})?)\+?\0")
-    name = f"lib{layout.library}.so.1.0"
-    for path in (layout.executable, f"{layout.base}/lib/{name}", f"{layout.base}/lib64/{name}"):
+    pattern = re.compile(
+        rb"(?<![\d.])(" + re.escape(minor).encode() + rb"\.\d{1,2}(?:(?:a|b|rc)\d{1,2})?)\+?\0"
+    )
+    # Before Python 3.8 the library of a build with pymalloc was called so.
+    names = [f"{folder}/lib{layout.library}{m}.so.1.0" for folder in _LIBRARIES for m in ("", "m")]
+    for path in (layout.executable, *(f"{layout.base}/{name}" for name in names)):
         try:
             found = set(pattern.findall(host.read(path, _EMBEDDED_LIMIT)))
         except OSError:
