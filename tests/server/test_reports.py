@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support import builders
-from support.collector import evidence_of, make_bundle, refused, told
+from support.collector import Device, evidence_of, make_bundle, refused, told
 
 from envcheck.contract.canonical import digest
 from envcheck.contract.document import encode
@@ -52,11 +52,28 @@ def test_what_comes_late_or_forked_is_refused(collector) -> None:
     told(device.put_report(second), ReportAnswer)
     problem = refused(device.put_report(first), 409)
     assert "report 1 comes after report 2" in problem.message
+    assert "epoch 7" in refused(device.put_report(device.compose(epoch=7)), 409).message
     device.seq = 1
     other = device.compose(readings={"memory.available_mb": 1})
     assert "another report 2" in refused(device.put_report(other), 409).message
-    assert "epoch 7" in refused(device.put_report(device.compose(epoch=7)), 409).message
     assert collector.services.store.devices.find("press-07").report == digest(encode(second))
+
+
+def test_two_machines_with_one_key_are_set_aside_both(collector) -> None:
+    """Their numbers fork: one image was written to two cards."""
+    bundle = make_bundle()
+    collector.holder("baseline:write").push(bundle)
+    one = collector.device()
+    one.report(evidence_of(one, bundle))
+    other = Device(collector.http, one.name, pem=one.pem, seq=one.seq)
+    assert collector.holder("gate:read").gate().outcome == "pass"
+    one.report(evidence_of(one, bundle))
+    assert "quarantine" in refused(other.put_report(other.compose()), 409).message
+    for machine in (one, other):
+        assert "two machines" in refused(machine.put_report(machine.compose()), 403).message
+    answer = collector.holder("gate:read").gate()
+    assert (answer.outcome, answer.unknown) == ("unknown", 1)
+    assert "device accept" in answer.groups[0].hint
 
 
 def test_two_devices_of_one_kind_deliver_their_objects_once(collector) -> None:

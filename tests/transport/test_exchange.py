@@ -12,6 +12,7 @@ from envcheck.contract.document import decode, encode
 from envcheck.contract.wire import ObjectAnswer, Problem, Report, ReportAnswer
 from envcheck.errors import Unreachable
 from envcheck.transport.exchange import Exchange
+from envcheck.transport.files import seal
 from envcheck.transport.link import Link, Refused
 from envcheck.transport.spool import Spool
 
@@ -62,6 +63,17 @@ class Fleet:
 @pytest.fixture
 def fleet(served: Any, answer: Any, tmp_path: Path) -> Fleet:
     return Fleet(served, answer, tmp_path)
+
+
+def test_a_kept_report_is_sent_as_it_was_composed_by_an_older_envcheck(fleet: Fleet) -> None:
+    """Its answer may have been lost: other bytes under its number would look like a clone."""
+    composed = encode(report(1)).replace(b"report/1.0", b"report/1.1").replace(b"{", b'{"later":1,', 1)
+    fleet.spool.put(report(1))
+    kept = next(fleet.spool.directory.iterdir())
+    kept.write_bytes(seal(composed))
+    fleet.exchange.deliver(report(2), OBJECTS)
+    assert fleet.served.asked[0].body == composed
+    assert fleet.kept() == []
 
 
 def test_what_is_missing_follows_and_what_that_misses(fleet: Fleet) -> None:

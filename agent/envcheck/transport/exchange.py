@@ -45,7 +45,7 @@ class Exchange:
     def _deliver_kept(self, objects: Mapping[str, bytes]) -> None:
         for kept in self._spool.all():
             try:
-                answer = send_report(self._link, self._device, encode(kept))
+                answer = send_report(self._link, self._device, self._spool.body(kept))
             except Refused as refused:
                 if refused.status not in _NEVER:
                     raise

@@ -29,11 +29,10 @@ class Spool:
 
     def put(self, report: Report) -> None:
         """Keep a report; a predecessor that says the same but for time and number gives way to it."""
-        name = f"{report.epoch:010}-{report.seq:020}.report"
         kept = self.all()
         try:
             self.directory.mkdir(mode=0o700, exist_ok=True)
-            write_whole(self.directory / name, seal(encode(report)))
+            write_whole(self._path(report), seal(encode(report)))
         except OSError as error:
             raise refuse_write("the report was not delivered, and the spool", self.directory, error) from None
         if kept and _same(kept[-1], report):
@@ -47,10 +46,24 @@ class Spool:
         found = [self._read(path) for path in self._files()]
         return [report for report in found if report is not None]
 
+    def body(self, report: Report) -> bytes:
+        """Return the bytes of a kept report as they were composed.
+
+        Whoever was not acknowledged may have been stored: another envcheck must not spell it differently.
+        """
+        return self._bytes(self._path(report)) or encode(report)
+
     def drop(self, report: Report) -> None:
         """Forget a report: it was delivered, or the collector will never take it."""
-        (self.directory / f"{report.epoch:010}-{report.seq:020}.report").unlink(missing_ok=True)
+        self._path(report).unlink(missing_ok=True)
         sync_directory(self.directory)
+
+    def _path(self, report: Report) -> Path:
+        return self.directory / f"{report.epoch:010}-{report.seq:020}.report"
+
+    def _bytes(self, path: Path) -> bytes | None:
+        with path.open("rb") as file:
+            return unseal(file.read(_LARGEST))
 
     def _files(self) -> list[Path]:
         if not self.directory.is_dir():
@@ -59,8 +72,7 @@ class Spool:
 
     def _read(self, path: Path) -> Report | None:
         try:
-            with path.open("rb") as file:
-                data = unseal(file.read(_LARGEST))
+            data = self._bytes(path)
             if data is not None:
                 return decode(data, Report, str(path))
             problem = "it is damaged"

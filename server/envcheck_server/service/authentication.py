@@ -101,7 +101,7 @@ def refusal(device: Device, key: Key) -> Forbidden:
         return Forbidden(f"{name}: this key was revoked", "enrol the device with a new key")
     if device.state == "quarantined":
         return Forbidden(
-            f"{name} is in quarantine: its key appeared on other hardware",
+            f"{name} is in quarantine: two machines may use its key",
             f"an operator decides: envcheck-server device accept {name}, or revoke",
         )
     return Forbidden(

@@ -24,7 +24,7 @@ from envcheck_server.store.interface import Cuts, Group, Readings, Statement, St
 _STATES = {
     "pending": ("it waits to be accepted", "on the collector: envcheck-server device accept DEVICE"),
     "quarantined": (
-        "it is in quarantine: its key appeared on other hardware",
+        "it is in quarantine: two machines may use its key",
         "on the collector: envcheck-server device accept DEVICE, or revoke",
     ),
 }

@@ -16,7 +16,7 @@ from envcheck_server.service.errors import Conflict
 from envcheck_server.service.releases import offers
 from envcheck_server.service.times import Clock, read_seconds
 from envcheck_server.service.writer import Writer
-from envcheck_server.store.interface import Device, NewReport, Receipt, Received, Statement
+from envcheck_server.store.interface import CLONED, Device, NewReport, Receipt, Received, Statement
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MOST_RESULTS = 256
@@ -148,14 +148,15 @@ def _json(value: object) -> str:
 
 def _refusal(new: NewReport, device: Device, receipt: Receipt) -> Conflict:
     name = device.device
-    if receipt == "clone":
-        return Conflict(
-            f"{name} reports from other hardware than it enrolled with: it is now in quarantine",
-            f"an operator decides: envcheck-server device accept {name}, or revoke",
-        )
     reasons = {
+        "clone": "it reports from other hardware than it enrolled with",
+        "forked": f"another report {new.seq} was stored: two machines use one key",
         "epoch": f"the report is of epoch {new.epoch}, the device in epoch {device.epoch}",
         "older": f"report {new.seq} comes after report {device.seq} was stored",
-        "forked": f"another report {new.seq} was stored: two devices may share one key",
     }
+    if receipt in CLONED:
+        return Conflict(
+            f"{name}: {reasons[receipt]}; it is now in quarantine",
+            f"an operator decides: envcheck-server device accept {name}, or revoke",
+        )
     return Conflict(f"{name}: {reasons[receipt]}", "remove the device's state directory and enrol it anew")

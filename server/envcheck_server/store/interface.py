@@ -164,6 +164,8 @@ class Release:
 
 
 Receipt = Literal["stored", "repeated", "older", "forked", "epoch", "key", "state", "clone", "gone"]
+# Signs of two machines with one key.
+CLONED: tuple[Receipt, ...] = ("clone", "forked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +297,7 @@ class Reports(Protocol):
     ) -> list[Received]:
         """Store every report of `batch` that `judge` calls "stored", in one transaction, and answer in order.
 
-        Durable when this returns. "clone" puts the device into quarantine instead.
+        Durable when this returns. One that is among CLONED puts the device into quarantine instead.
         """
 
     def statements(self, ids: Collection[int]) -> dict[int, Statement]:

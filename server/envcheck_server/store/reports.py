@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from envcheck_server.store import tables
 from envcheck_server.store.database import Database
-from envcheck_server.store.interface import Device, NewReport, Receipt, Received, Statement
+from envcheck_server.store.interface import CLONED, Device, NewReport, Receipt, Received, Statement
 from envcheck_server.store.objects import absent_objects
 from envcheck_server.store.releases import all_releases
 from envcheck_server.store.tables import STATES
@@ -141,7 +141,7 @@ def _after(row: Device, new: NewReport, receipt: Receipt) -> Device:
         return replace(
             row, seq=new.seq, report=new.report, statement=new.statement.id, hardware=_hardware(new, row)
         )
-    return replace(row, state="quarantined") if receipt == "clone" else row
+    return replace(row, state="quarantined") if receipt in CLONED else row
 
 
 def _hardware(new: NewReport, row: Device) -> str:
