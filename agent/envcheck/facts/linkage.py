@@ -15,9 +15,13 @@ _OF = {"cudart": "cuda", "cublas": "cuda", "cublasLt": "cuda", "cudnn": "cudnn",
 
 
 class Library(Facts, frozen=True, kw_only=True):
-    """One file: the libraries that it needs, in the loader's order, and the identity of its build."""
+    """One file: the libraries that it needs, in the loader's order, and the identity of its build.
+
+    `search` are the folders that it asks the loader to look into first (RUNPATH); $ORIGIN is its own.
+    """
 
     needs: list[str] = []
+    search: list[str] = []
     build_id: str = ""
 
 
@@ -27,7 +31,7 @@ def libraries(scene: Scene, folder: str, names: Iterable[str]) -> dict[str, Libr
     for name in sorted(names)[:_MAX_LIBRARIES]:
         elf = _read_elf(scene, f"{folder}/{name}")
         if elf is not None:
-            found[name] = Library(needs=elf.needed, build_id=elf.build_id)
+            found[name] = Library(needs=elf.needed, search=elf.search, build_id=elf.build_id)
     return found
 
 

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
-from envcheck.contract.document import Value
 from envcheck.contract.fingerprint import Fingerprint, Section
 from envcheck.output.opaque import items, mapping, number, strings
-
-_MAX_NAMED = 4
-_CUDA = re.compile(r"(\d{1,3})(?:\.(\d{1,3}))?")
-
-
-class Remark(Value, frozen=True, kw_only=True):
-    """One thing that looks wrong: in which section, what, and what to do next."""
-
-    section: str
-    text: str
-    hint: str = ""
+from envcheck.output.remark import Remark, some
+from envcheck.output.remarks_cuda import about_cuda
+from envcheck.output.remarks_machine import about_cpu, about_memory, about_system
 
 
 def remarks(fingerprint: Fingerprint) -> list[Remark]:
@@ -49,14 +39,14 @@ def _packages(sections: dict[str, Section]) -> Iterator[Remark]:
     if broken:
         yield Remark(
             section="packages",
-            text=f"broken: {_some(broken)}",
+            text=f"broken: {some(broken)}",
             hint="install them again with --force-reinstall",
         )
     hidden = [name for name, entry in entries.items() if _differs(entry)]
     if hidden:
         yield Remark(
             section="packages",
-            text=f"another version is hidden behind the one that is imported: {_some(hidden)}",
+            text=f"another version is hidden behind the one that is imported: {some(hidden)}",
             hint="uninstall the copy that is not meant",
         )
     yield from _verified(sections["packages"])
@@ -79,7 +69,7 @@ def _verified(section: Section) -> Iterator[Remark]:
             named = mapping(fault.get(kind))
             count = number(named.get("count"))
             if count:
-                text = f"{name}: {count:g} {_FILES[kind]} ({_some(strings(named.get('names')))})"
+                text = f"{name}: {count:g} {_FILES[kind]} ({some(strings(named.get('names')))})"
                 yield Remark(section="packages", text=text, hint=_HINTS.get(kind, ""))
 
 
@@ -100,58 +90,6 @@ def _differs(entry: dict[str, Any]) -> bool:
     return any(copy.get(part) != entry.get(part) for copy in copies for part in ("version", "local"))
 
 
-def _system(sections: dict[str, Section]) -> Iterator[Remark]:
-    if sections["system"].readings.get("clock_synchronised") is False:
-        yield Remark(
-            section="system",
-            text="the clock is not synchronised: reports may be refused or look stale",
-            hint="timedatectl set-ntp true",
-        )
-
-
-def _cpu(sections: dict[str, Section]) -> Iterator[Remark]:
-    facts = sections["cpu"].shared
-    isa = set(strings(facts.get("isa")))
-    if "avx2" in isa and not isa & {"avx512_vnni", "avx_vnni"}:
-        yield Remark(
-            section="cpu",
-            text="AVX2 without VNNI: int8 products of U8S8 models saturate here without any error",
-            hint="quantise with uint8 weights or reduce_range; envcheck smoke shows whether a model suffers",
-        )
-    quota, affinity = number(facts.get("quota")), number(facts.get("affinity"))
-    if quota is not None and affinity is not None and quota < affinity:
-        yield Remark(
-            section="cpu",
-            text=f"the control group grants {quota:g} CPUs of the {affinity:g} that threads are made for",
-            hint="set intra_op_num_threads to the quota, or tails are throttled",
-        )
-
-
-def _cuda(sections: dict[str, Section]) -> Iterator[Remark]:
-    cuda = sections["cuda"]
-    runtime = sections.get("onnxruntime")
-    wanted = {
-        "torch": str(mapping(cuda.shared.get("torch")).get("cuda") or ""),
-        "onnxruntime": str(runtime.shared.get("cuda") or "") if runtime else "",
-    }
-    if runtime and cuda.status == "absent" and "cuda" in strings(runtime.shared.get("providers")):
-        yield Remark(
-            section="cuda",
-            text="onnxruntime is built for CUDA, but there is no GPU: it runs on the CPU and does not say so",
-            hint="install onnxruntime instead of onnxruntime-gpu, or make the GPU visible here",
-        )
-    offered = _cuda_version(str(cuda.shared.get("driver_cuda") or ""))
-    for name, text in wanted.items():
-        needed = _cuda_version(text)
-        # Within one major version CUDA promises to work on an older driver.
-        if offered and needed and offered[0] < needed[0]:
-            yield Remark(
-                section="cuda",
-                text=f"{name} is built for CUDA {text}, the driver supports only {offered[0]}.{offered[1]}",
-                hint="upgrade the driver, or install a build for the older CUDA",
-            )
-
-
 def _onnxruntime(sections: dict[str, Section]) -> Iterator[Remark]:
     section = sections["onnxruntime"]
     if section.status == "absent":
@@ -170,18 +108,9 @@ def _onnxruntime(sections: dict[str, Section]) -> Iterator[Remark]:
 
 _LOOKS = {
     "packages": _packages,
-    "system": _system,
-    "cpu": _cpu,
-    "cuda": _cuda,
+    "system": about_system,
+    "cpu": about_cpu,
+    "memory": about_memory,
+    "cuda": about_cuda,
     "onnxruntime": _onnxruntime,
 }
-
-
-def _cuda_version(text: str) -> tuple[int, int] | None:
-    match = _CUDA.match(text)
-    return (int(match.group(1)), int(match.group(2) or 0)) if match else None
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - _MAX_NAMED
-    return ", ".join(names[:_MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
