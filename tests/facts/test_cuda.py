@@ -115,6 +115,7 @@ def test_any_bytes_and_any_truncation_are_read(data: bytes, cut: int) -> None:
     parse_ld_cache(b"glibc-ld.so.cache1.1" + data + b"libcuda.so.1")
     parse_ld_cache(whole[:cut])
     parse_nvml(data)
+    assert parse_nvml(b'{"driver":"\xff' + data).error
     text = data.decode("latin-1")
     parse_driver(text)
     parse_l4t(text)

@@ -84,7 +84,7 @@ def parse_cpuid(data: bytes) -> Cpuid:
     """Read an answer; one that can't be read tells nothing."""
     try:
         return msgspec.json.decode(data, type=Cpuid)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Cpuid()
 
 

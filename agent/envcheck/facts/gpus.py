@@ -109,7 +109,7 @@ def parse_nvml(output: bytes) -> Nvml:
     """Read what `nvml.py` printed; anything else is an error of its own."""
     try:
         return msgspec.json.decode(output, type=Nvml)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Nvml(error="no answer that can be read")
 
 

@@ -120,7 +120,7 @@ def parse_answer(output: bytes) -> Interpreter | None:
     line = output[start + 1 + len(MARKER) :].partition(b"\n")[0]
     try:
         return msgspec.json.decode(line, type=Interpreter)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
