@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from envcheck.facts.process import run_bounded
+import pytest
+
+from envcheck.facts.process import Ended, begin, run_bounded
 
 ENVIRON = {"PATH": os.environ["PATH"]}
 
@@ -56,7 +59,7 @@ def test_what_can_not_be_started_says_why() -> None:
 def test_nothing_is_left_behind_when_the_agent_ends_early(tmp_path: Path) -> None:
     note = tmp_path / "child"
     code = (
-        "import threading, time; from envcheck.facts.process import run_bounded; "
+        "import threading, time; from envcheck.facts.process import Ended, begin, run_bounded; "
         f"command = ['sh', '-c', 'echo $$ > {note}.new; mv {note}.new {note}; sleep 100']; "
         "run = lambda: run_bounded(command, environ={'PATH': '/usr/bin:/bin'}, deadline_s=60); "
         "threading.Thread(target=run, daemon=True).start()\n"
@@ -64,6 +67,64 @@ def test_nothing_is_left_behind_when_the_agent_ends_early(tmp_path: Path) -> Non
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert _is_gone(int(note.read_text()))
+
+
+def run_anywhere(command: list[str], deadline_s: float = 10) -> Ended:
+    return begin([shutil.which(command[0]) or command[0], *command[1:]], environ=ENVIRON, anywhere=True).end(
+        deadline_s
+    )
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo out; echo err >&2; exit 3",
+        "kill -ILL $$",
+        "cat",
+        "unset PWD; env | sort",
+        "yes | head -c 1000000; exit 7",
+        # Signals that Python ignores are not ignored there.
+        "kill -PIPE $$; exit 1",
+        "kill -XFSZ $$; exit 1",
+        # Its own session, nothing open but the three streams (and what lists them).
+        "ps -o sid= -p $$ | tr -d ' ' | grep -qx $$ && echo leader",
+        "ls /proc/self/fd | head -5 | tr '\\n' ' '",
+    ],
+)
+def test_where_it_starts_is_all_that_differs(script: str) -> None:
+    command = ["sh", "-c", script]
+    with Path(os.devnull).open("rb") as open_file:
+        os.set_inheritable(open_file.fileno(), True)
+        assert run_anywhere(command) == run_bounded(command, environ=ENVIRON, deadline_s=10)
+
+
+def test_what_hangs_is_killed_both_ways() -> None:
+    command = ["sh", "-c", "echo begun; exec sleep 100"]
+    ended = run_anywhere(command, 0.5)
+    assert ended == run_bounded(command, environ=ENVIRON, deadline_s=0.5)
+    assert ended == Ended(None, b"begun\n", timed_out=True)
+
+
+def test_it_starts_in_the_root_directory_or_where_the_agent_is() -> None:
+    assert run_bounded(["pwd"], environ=ENVIRON, deadline_s=10).stdout == b"/\n"
+    assert run_anywhere(["pwd"]).stdout.decode() == f"{Path.cwd()}\n"
+
+
+@pytest.mark.parametrize("command", [["/no/such/program"], ["/etc/hostname"], ["/etc"], ["a\0b"]])
+def test_both_ways_say_the_same_of_what_can_not_be_started(command: list[str]) -> None:
+    assert run_anywhere(command) == run_bounded(command, environ=ENVIRON, deadline_s=10)
+
+
+def test_no_descriptor_is_left_open() -> None:
+    before = sorted(Path("/proc/self/fd").iterdir())
+    for command in (["true"], ["sh", "-c", "sleep 9"], ["/no/such/program"]):
+        run_bounded(command, environ=ENVIRON, deadline_s=0.2, stdin=b"x")
+        run_anywhere(command, 0.2)
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
+def test_standard_input_holds_what_is_given() -> None:
+    assert run_bounded(["cat"], environ=ENVIRON, deadline_s=10, stdin=b"x" * 200_000).stdout == b"x" * 200_000
 
 
 def _is_gone(pid: int) -> bool:

@@ -21,6 +21,12 @@ _SHARE = 0.9
 # The sections that need the answer; without them nobody is asked.
 ASKING_SECTIONS = frozenset({"python", "packages", "onnxruntime", "cuda"})
 
+# Runs a source file as `import` would load it: from its compiled form where that is of this very source.
+_COMPILED = (
+    "import sys, _frozen_importlib_external as loading; "
+    "exec(loading.SourceFileLoader('probe', sys.argv.pop(1)).get_code('probe'))"
+)
+
 
 class Asking:
     """The question to one interpreter, asked once and at once; `deadline` is in monotonic seconds.
@@ -62,10 +68,12 @@ class Asking:
         if target.container:
             source = probe_source().encode("ascii")
             return begin(target.command("-B", "-", more_source()), environ=environ, stdin=source)
-        command = target.command("-B", "-c", probe_source(), more_source())
-        # Python itself, isolated, looks at nothing in the current directory; of a wrapper nobody knows.
-        anywhere = target.isolated and target.python == sys.executable
-        return begin(command, environ=environ, anywhere=anywhere)
+        if target.isolated and target.python == sys.executable:
+            # The agent's own Python has compiled the probe already; and, isolated, it looks at nothing in the
+            # current directory. Of another interpreter, which may be a wrapper, neither is known.
+            command = target.command("-B", "-c", _COMPILED, _path("probe.py"), more_source())
+            return begin(command, environ=environ, anywhere=True)
+        return begin(target.command("-B", "-c", probe_source(), more_source()), environ=environ)
 
 
 def probe_source() -> str:
@@ -84,5 +92,9 @@ def verify_source() -> str:
 
 
 def _text(name: str) -> str:
-    with open(os.path.join(os.path.dirname(__file__), name), encoding="ascii") as file:  # noqa: PTH118, PTH120, PTH123 the hot path
+    with open(_path(name), encoding="ascii") as file:  # noqa: PTH123 the hot path
         return file.read()
+
+
+def _path(name: str) -> str:
+    return os.path.join(os.path.dirname(__file__), name)  # noqa: PTH118, PTH120 the hot path
