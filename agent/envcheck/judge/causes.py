@@ -12,6 +12,7 @@ from envcheck.judge.evidence_comparators import SATURATION_HINT, saturating_node
 from envcheck.judge.paths import MISSING, get
 
 _NUMERIC = ("evidence.outputs.", "evidence.accuracy")
+_ALIKE = "onnxruntime, numpy, Python, the provider and the CPU's features are"
 
 
 def explain(findings: Sequence[Finding], situation: Situation, *, outputs_judged: bool) -> list[Finding]:
@@ -20,16 +21,30 @@ def explain(findings: Sequence[Finding], situation: Situation, *, outputs_judged
     `outputs_judged` says whether the policy held the outputs to their floor at all: only then may their
     silence be taken for "unaffected".
     """
-    felt = any(finding.path.startswith(_NUMERIC) for finding in findings)
+    numeric = [finding for finding in findings if finding.path.startswith(_NUMERIC)]
+    felt = any(not finding.unknown for finding in numeric)
+    outputs_judged = outputs_judged and (felt or not numeric)
     explained: list[Finding] = []
     for finding in findings:
-        if finding.path.startswith(_NUMERIC) and not finding.unknown:
+        if _is_numeric(finding, situation):
             finding = _with_cause(finding, situation)
         elif finding.path.startswith("packages.") and not finding.impact:
             impact = _package_impact(situation, felt=felt, outputs_judged=outputs_judged)
             finding = msgspec.structs.replace(finding, impact=impact)
         explained.append(finding)
     return explained
+
+
+def _is_numeric(finding: Finding, situation: Situation) -> bool:
+    """Tell whether numbers differ: an output of another shape, or none, has another cause than arithmetic."""
+    if finding.unknown or situation.evidence is None:
+        return False
+    if finding.path == "evidence.accuracy":
+        return True
+    name = finding.path.removeprefix("evidence.outputs.")
+    output = situation.evidence.outputs.get(name)
+    known = name in situation.reference.baseline.outputs
+    return known and output is not None and output.problem in ("", "non-finite")
 
 
 def _package_impact(situation: Situation, *, felt: bool, outputs_judged: bool) -> str:
@@ -42,7 +57,8 @@ def _package_impact(situation: Situation, *, felt: bool, outputs_judged: bool) -
 def _with_cause(finding: Finding, situation: Situation) -> Finding:
     nodes = saturating_nodes(situation)
     if nodes:
-        cause = f"int8 products saturate: {_cpu(situation)}, and the model has {nodes} U8S8 nodes"
+        scheme = _scheme(situation)
+        cause = f"int8 products saturate: {_cpu(situation)}, and the model has {nodes} {scheme} nodes"
         return msgspec.structs.replace(finding, cause=cause, hint=SATURATION_HINT)
     differing = _differing_runtime(situation)
     if differing:
@@ -53,7 +69,7 @@ def _with_cause(finding: Finding, situation: Situation) -> Finding:
         )
     return msgspec.structs.replace(
         finding,
-        cause="not known: what runs the model is as in training",
+        cause=f"not known: {_ALIKE} as in training",
         hint="does `envcheck smoke` on the training machine still agree with this bundle?",
     )
 
@@ -69,18 +85,34 @@ def _cpu(situation: Situation) -> str:
     return "this CPU has no VNNI"
 
 
+def _scheme(situation: Situation) -> str:
+    quantised = situation.reference.baseline.graph.quantised
+    return "U8S8" if set(quantised) == {"U8S8"} else "int8"
+
+
 def _differing_runtime(situation: Situation) -> list[str]:
-    there = situation.reference.baseline.evidence.runtime
-    here = situation.evidence.runtime if situation.evidence is not None else there
+    """Name what differs in what ran the model, as far as both sides told."""
+    there = situation.reference.baseline.evidence
+    here = situation.evidence or there
     pairs = (
-        ("onnxruntime", here.onnxruntime, there.onnxruntime),
-        ("numpy", here.numpy, there.numpy),
-        ("Python", here.python, there.python),
+        ("onnxruntime", here.runtime.onnxruntime, there.runtime.onnxruntime),
+        ("numpy", here.runtime.numpy, there.runtime.numpy),
+        ("Python", here.runtime.python, there.runtime.python),
+        ("the provider", ", ".join(here.registered), ", ".join(there.registered)),
     )
-    differing = [f"{name} {ours} (training {theirs})" for name, ours, theirs in pairs if ours != theirs]
-    if here.options != there.options:
-        differing.append("session options")
-    lacking = sorted(set(there.cpu_features) - set(here.cpu_features))
+    differing = [
+        f"{name} {ours or 'not known'} (training {theirs or 'not known'})"
+        for name, ours, theirs in pairs
+        if ours != theirs
+    ]
+    builds = [(side.runtime.onnxruntime, side.runtime.onnxruntime_build) for side in (here, there)]
+    if builds[0] != builds[1] and builds[0][0] == builds[1][0]:
+        differing.append(f"another build of onnxruntime {builds[0][0]}")
+    options = {name for name, _ in here.runtime.options.items() ^ there.runtime.options.items()}
+    if options:
+        differing.append(f"session options ({', '.join(sorted(options))})")
+    lacking = sorted(set(there.runtime.cpu_features) - set(here.runtime.cpu_features))
     if lacking:
-        differing.append(f"the CPU lacks {', '.join(lacking[:6])}")
+        more = f" and {len(lacking) - 6} more" if len(lacking) > 6 else ""
+        differing.append(f"the CPU lacks {', '.join(lacking[:6])}{more}")
     return differing

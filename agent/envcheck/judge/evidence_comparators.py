@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 
 from envcheck.contract.baseline import OutputReference
 from envcheck.contract.evidence import Evidence, OutputMetrics
 from envcheck.judge.comparison import Comparator, Comparison, Difference, NoOptions, Situation
-from envcheck.judge.paths import MISSING
 from envcheck.judge.tolerance import CPU, FloorOptions, Tolerance, tolerance
 
+_FUZZ = 1e-9
 # Operators whose provider decides speed and numbers. onnxruntime places shape arithmetic on the CPU on
 # purpose, so other operators are not looked at.
 HEAVY = frozenset(
@@ -18,7 +22,8 @@ HEAVY = frozenset(
         *("MatMul", "FusedMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"),
         *("QLinearMatMul", "MatMulNBits", "Gemm", "FusedGemm", "QGemm", "Einsum"),
         *("Attention", "MultiHeadAttention", "GroupQueryAttention", "QAttention"),
-        *("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"),
+        *("PackedAttention", "PackedMultiHeadAttention", "SparseAttention", "DeformConv", "MatMulBnb4"),
+        *("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM", "MoE", "QMoE"),
     )
 )
 
@@ -31,24 +36,32 @@ class AccuracyOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def noise_floor(comparison: Comparison) -> Difference | None:
     """The output is within k noise floors of its reference (exact types: equal)."""
-    expected = comparison.situation.reference.baseline.outputs.get(comparison.path[-1])
-    actual = comparison.actual
     name = comparison.path[-1]
+    expected = comparison.situation.reference.baseline.outputs.get(name)
+    actual = comparison.actual
+    incomparable = _incomparable(name, expected, actual, comparison)
+    if incomparable is not None or expected is None:
+        return incomparable
+    return _exact(name, actual) if expected.exact else _within_floor(name, expected, actual, comparison)
+
+
+def _incomparable(
+    name: str, expected: OutputReference | None, actual: Any, comparison: Comparison
+) -> Difference | None:
+    """Say why an output can't be held to its reference number by number."""
     if expected is None:
         return Difference(message=f"output {name} is not one of training's")
     if not isinstance(actual, OutputMetrics):
         return Difference(message=f"output {name} is missing")
-    if actual.problem:
-        return Difference(
-            message=f"output {name}: {actual.detail or actual.problem}",
-            expected=f"{expected.dtype} {expected.shape}",
-            actual=f"{actual.dtype} {actual.shape}",
-        )
+    described = [f"{one.dtype} {one.shape}" for one in (expected, actual)]
+    if actual.problem or described[0] != described[1]:
+        detail = actual.detail or actual.problem or f"it is {described[1]} here, {described[0]} in training"
+        return Difference(message=f"output {name}: {detail}", expected=described[0], actual=described[1])
     if comparison.situation.reference.baseline.graph.random:
-        return None
-    if expected.exact:
-        return _exact(name, actual)
-    return _within_floor(name, expected, actual, comparison)
+        return Difference(
+            message=f"output {name} can't be compared: the model draws random numbers", unknown=True
+        )
+    return None
 
 
 def decisions(comparison: Comparison) -> Difference | None:
@@ -56,16 +69,20 @@ def decisions(comparison: Comparison) -> Difference | None:
     name = comparison.path[-1]
     expected = comparison.situation.reference.baseline.outputs.get(name)
     actual = comparison.actual
-    if expected is None or not expected.decides or not isinstance(actual, OutputMetrics) or actual.problem:
+    incomparable = _incomparable(name, expected, actual, comparison)
+    if incomparable is not None or expected is None:
+        return incomparable
+    if not expected.decides:
         return None
     if actual.decisions is None:
         return Difference(message=f"output {name}: its decisions were not compared", unknown=True)
     flipped, total = actual.decisions.flipped, actual.decisions.total
     allowed = _tolerance(expected, comparison)
-    if not flipped or (allowed is not None and actual.decisions.largest_margin <= 2 * allowed.max):
+    if flipped == 0 or (allowed is not None and actual.decisions.largest_margin <= 2 * allowed.max):
         return None
+    share = f" ({flipped / total:.1%})" if total else ""
     return Difference(
-        message=f"{flipped} of {total} decisions ({flipped / total:.1%}) differ from training",
+        message=f"{flipped} of {total} decisions{share} differ from training",
         expected=f"{total} of {total} as in training",
         actual=f"{total - flipped} of {total} as in training",
     )
@@ -103,14 +120,16 @@ def placement(comparison: Comparison) -> Difference | None:
             expected=intended,
             actual=registered,
             impact="right numbers, perhaps many times slower",
+            cause=evidence.ending.reason,
         )
-    if evidence.placement.source == "none":
-        if evidence.registered == [CPU]:
-            return None
-        return Difference(message="which provider ran each node is not proven", unknown=True)
-    astray = strays(evidence, intended)
+    astray = strays(evidence, intended, baseline.evidence)
     if not astray:
-        return None
+        if evidence.registered == [intended] or _ran_on(intended, evidence):
+            return None
+        return Difference(
+            message=f"which provider ran each node is not proven: none is known to have run on {intended}",
+            unknown=True,
+        )
     listed = ", ".join(f"{count} {operator} on {provider}" for provider, operator, count in astray)
     return Difference(
         message=f"heavy nodes did not run on {intended}: {listed}",
@@ -120,31 +139,55 @@ def placement(comparison: Comparison) -> Difference | None:
     )
 
 
-def strays(evidence: Evidence, intended: str) -> list[tuple[str, str, int]]:
-    """List heavy nodes that ran elsewhere than on `intended`: provider, operator type, number."""
-    return [
-        (provider, operator, count)
-        for provider, operators in sorted(evidence.placement.nodes.items())
-        if provider != intended
-        for operator, count in sorted(operators.items())
-        if operator.rpartition(":")[2] in HEAVY
-    ]
+def strays(evidence: Evidence, intended: str, training: Evidence) -> list[tuple[str, str, int]]:
+    """List heavy nodes that ran elsewhere than on `intended`: provider, operator type, number.
+
+    A provider may run as many heavy nodes as it did in training: some are beyond what `intended` knows.
+    """
+    # A training side of which nothing is known to have run there allows nothing.
+    there = training.placement.nodes if _ran_on(intended, training) else {}
+    found = []
+    for provider, operators in sorted(evidence.placement.nodes.items()):
+        heavy = _heavy(operators)
+        allowed = _heavy(there.get(provider, {}))
+        if provider != intended and sum(heavy.values()) > sum(allowed.values()):
+            found += [(provider, operator, count) for operator, count in sorted(heavy.items())]
+    return found
+
+
+def _ran_on(provider: str, evidence: Evidence) -> bool:
+    return evidence.placement.source != "none" and bool(evidence.placement.nodes.get(provider))
+
+
+def _heavy(operators: Mapping[str, int]) -> dict[str, int]:
+    return {name: count for name, count in operators.items() if name.rpartition(":")[2] in HEAVY}
 
 
 def repeatable(comparison: Comparison) -> Difference | None:
     """Runs of the same inputs gave the same outputs, if they did in training."""
-    if comparison.actual is not False or comparison.expected is False:
+    if comparison.expected is False or comparison.actual is True:
         return None
-    return Difference(message="runs of the same inputs gave different outputs")
+    if comparison.actual is False:
+        return Difference(message="runs of the same inputs gave different outputs")
+    return Difference(
+        message="whether runs of the same inputs give the same was not measured",
+        unknown=True,
+        hint="let the model run to its end, without --quick",
+    )
 
 
 def saturation(comparison: Comparison) -> Difference | None:
-    """Int8 products do not saturate, if the model has U8S8 nodes."""
-    nodes = saturating_nodes(comparison.situation)
-    if comparison.actual is MISSING and saturable_nodes(comparison.situation):
-        return Difference(message="whether int8 products saturate was not measured", unknown=True)
-    if not nodes:
+    """Int8 products do not saturate, if the model has nodes of them."""
+    nodes = comparison.situation.reference.baseline.graph.saturable
+    if not nodes or comparison.actual == "exact":
         return None
+    if comparison.actual != "saturates":
+        found = "was not measured" if not comparison.actual else f"is not clear: {comparison.actual}"
+        return Difference(
+            message=f"whether int8 products saturate {found}",
+            unknown=True,
+            hint="run `envcheck smoke` on the device: the canaries did not",
+        )
     return Difference(
         message=f"int8 products saturate on this CPU, and the model has {nodes} nodes of them",
         expected="exact",
@@ -163,13 +206,7 @@ def saturating_nodes(situation: Situation) -> int:
     """Return how many nodes of the model saturate on this device: 0 unless the canary proved it."""
     if situation.evidence is None or situation.evidence.canaries.get("u8s8") != "saturates":
         return 0
-    return saturable_nodes(situation)
-
-
-def saturable_nodes(situation: Situation) -> int:
-    """Return how many nodes of the model multiply uint8 by int8."""
-    quantised = situation.reference.baseline.graph.quantised
-    return quantised.get("U8S8", 0) or quantised.get("QDQ", 0)
+    return situation.reference.baseline.graph.saturable
 
 
 def _exact(name: str, actual: OutputMetrics) -> Difference | None:
@@ -190,14 +227,32 @@ def _within_floor(
     allowed = _tolerance(expected, comparison)
     if allowed is None or expected.floor is None or actual.rmse is None or actual.max_abs is None:
         return Difference(message=f"output {name} was not compared", unknown=True)
-    if actual.rmse <= allowed.rms and actual.max_abs <= allowed.max:
+    excess = [_ratio(actual.rmse, allowed.rms), _ratio(actual.max_abs, allowed.max)]
+    if all(ratio <= 1 for ratio in excess):
         return None
-    worst = max(actual.rmse / allowed.rms, actual.max_abs / allowed.max) * allowed.factor
     return Difference(
-        message=f"output {name} is off by {worst:.3g}x {allowed.basis} ({allowed.factor:g}x allowed)",
+        message=f"output {name} is off by {_floors(max(excess), allowed)}",
         expected=f"RMSE <= {allowed.rms:.3g}, max <= {allowed.max:.3g}",
         actual=f"RMSE {actual.rmse:.3g}, max {actual.max_abs:.3g}",
     )
+
+
+def _ratio(error: float, allowed: float) -> float:
+    """How many times what is allowed; a share at the limit is not above it for a rounding of ours."""
+    if error == 0:
+        return 0.0
+    ratio = error / allowed if allowed > 0 else math.inf
+    return 1.0 if abs(ratio - 1) < _FUZZ else ratio
+
+
+def _floors(excess: float, allowed: Tolerance) -> str:
+    if math.isinf(excess):
+        return f"more than nothing, and {allowed.basis} is 0"
+    factor = f"{allowed.factor:g}"
+    worst = f"{excess * allowed.factor:.3g}"
+    if worst == factor:
+        worst = f"{excess * allowed.factor:.5g}"
+    return f"{worst}x {allowed.basis} ({factor}x allowed)"
 
 
 def _tolerance(expected: OutputReference, comparison: Comparison) -> Tolerance | None:

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
 from envcheck.judge.comparison import Comparator, Comparison, Difference, NoOptions, shown
-from envcheck.judge.paths import MISSING
+from envcheck.judge.paths import MISSING, fact_name, get
+
+_MOST_PARTS = 16
+_LOOK = {
+    "": "run `envcheck capture` on the device to see why",
+    "evidence": "run `envcheck smoke` on the device to see why",
+}
 
 
 class VersionOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`precision`: how many parts of the release number must agree; None for all, pre-releases included."""
 
     precision: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision is not None and not 1 <= self.precision <= _MOST_PARTS:
+            raise ValueError(f"precision must be from 1 to {_MOST_PARTS}: with none, any version is as good")
 
 
 class SpecifierOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,6 +35,8 @@ class SpecifierOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     specifier: str
 
     def __post_init__(self) -> None:
+        if not self.specifier.strip():
+            raise ValueError("an empty specifier is satisfied by every version")
         try:
             SpecifierSet(self.specifier)
         except InvalidSpecifier:
@@ -42,22 +55,38 @@ class AtLeastOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     share: float = 1.0
     value: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.value is None and not self.share > 0:
+            raise ValueError("share must be above 0: every number is at least none of training's")
+
 
 def _what(comparison: Comparison) -> str:
-    section, *rest = comparison.path
-    if section == "packages" and rest:
-        return rest[0] if rest[1:] in ([], ["version"]) else f"{rest[0]} ({'.'.join(rest[1:])})"
-    return ".".join(comparison.path)
+    return fact_name(comparison.path)
 
 
 def _absent(comparison: Comparison) -> Difference:
-    installed = "is not installed here" if comparison.path[0] == "packages" else "is not known here"
+    """Nothing usable is here. That a package is missing is known; that a fact is missing is not."""
+    package = comparison.path[0] == "packages" and _holder(comparison) is MISSING
     expected = "" if comparison.expected is MISSING else shown(comparison.expected)
     training = f", {expected} in training" if expected else ""
+    lacking = "is not installed here" if package else "is not known here"
     return Difference(
-        message=f"{_what(comparison)} {installed}{training}",
+        message=f"{_what(comparison)} {lacking}{training}",
         expected=expected,
-        unknown=comparison.path[0] != "packages",
+        unknown=not package,
+        hint="" if package else _LOOK.get(comparison.path[0], _LOOK[""]),
+    )
+
+
+def _holder(comparison: Comparison) -> Any:
+    """The package that a path is about, on the device."""
+    section = comparison.situation.device.sections.get("packages")
+    return MISSING if section is None else get(section.facts, comparison.path[1:2])
+
+
+def _unknown_in_training(comparison: Comparison, wanted: str) -> Difference:
+    return Difference(
+        message=f"{_what(comparison)} is not {wanted} in training: there is nothing to compare", unknown=True
     )
 
 
@@ -75,7 +104,12 @@ def equal(comparison: Comparison) -> Difference | None:
     """The values are the same."""
     if comparison.actual is MISSING:
         return _absent(comparison)
-    return None if comparison.expected == comparison.actual else _differs(comparison)
+    return None if _same(comparison.expected, comparison.actual) else _differs(comparison)
+
+
+def _same(one: Any, other: Any) -> bool:
+    # To Python true is 1, to a person it is not.
+    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
 def version(comparison: Comparison) -> Difference | None:
@@ -98,7 +132,7 @@ def specifier(comparison: Comparison) -> Difference | None:
     wanted = comparison.options.specifier
     try:
         satisfied = SpecifierSet(wanted).contains(Version(str(comparison.actual)), prereleases=True)
-    except InvalidVersion:
+    except ValueError:  # not a version, or one with more digits than Python reads
         satisfied = False
     if satisfied:
         return None
@@ -113,7 +147,7 @@ def one_of(comparison: Comparison) -> Difference | None:
     if comparison.actual is MISSING:
         return _absent(comparison)
     allowed = comparison.options.values
-    if comparison.actual in allowed:
+    if any(_same(comparison.actual, value) for value in allowed):
         return None
     expected, actual = shown(allowed), shown(comparison.actual)
     return Difference(
@@ -130,7 +164,7 @@ def at_least(comparison: Comparison) -> Difference | None:
     wanted = comparison.options.value
     if wanted is None:
         if not _is_number(comparison.expected):
-            return None
+            return _unknown_in_training(comparison, "a number")
         wanted = comparison.expected * comparison.options.share
     if comparison.actual >= wanted:
         return None
@@ -145,6 +179,8 @@ def superset(comparison: Comparison) -> Difference | None:
     """Everything in training's list is in the device's."""
     if not isinstance(comparison.actual, list):
         return _absent(comparison)
+    if not isinstance(comparison.expected, list):
+        return _unknown_in_training(comparison, "a list")
     lacking = [item for item in comparison.expected if item not in comparison.actual]
     if not lacking:
         return None
@@ -175,18 +211,20 @@ def instruction_sets(comparison: Comparison) -> Difference | None:
 
 
 def _version_key(value: Any, precision: int | None) -> Any:
+    text = str(value)
     try:
-        parsed = Version(str(value))
-    except InvalidVersion:
-        parts = tuple(str(value).split("."))
+        parsed = Version(text)
+    except ValueError:  # not of PEP 440, or with more digits than Python reads
+        parts = tuple(text.split("."))
         return parts if precision is None else parts[:precision]
     if precision is None:
         return Version(parsed.public)
-    return (*parsed.release, 0, 0, 0)[:precision]
+    release = (*parsed.release, *[0] * precision)[:precision]
+    return (parsed.epoch, *release)
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _enumerate(items: list[Any]) -> str:

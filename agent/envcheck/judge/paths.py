@@ -31,6 +31,14 @@ def matches(pattern: str, path: tuple[str, ...]) -> bool:
     )
 
 
+def fact_name(path: tuple[str, ...]) -> str:
+    """Write a concrete path for people: a package by its name, its other facts in parentheses."""
+    section, *rest = path
+    if section == "packages" and rest:
+        return rest[0] if rest[1:] in ([], ["version"]) else f"{rest[0]} ({'.'.join(rest[1:])})"
+    return ".".join(path)
+
+
 def get(node: Any, steps: tuple[str, ...]) -> Any:
     """Return what stands at `steps` below `node` (mappings and Structs), MISSING when nothing does."""
     for step in steps:

@@ -1,0 +1,51 @@
+"""Rules over evidence: which concrete measurements they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from envcheck.contract.baseline import Baseline
+from envcheck.contract.evidence import Evidence
+from envcheck.contract.policy import Rule
+from envcheck.contract.verdict import Finding
+from envcheck.judge.comparison import Situation
+from envcheck.judge.findings import compare, undetermined
+from envcheck.judge.paths import expand, get, split
+
+
+def reads_evidence(rule: Rule) -> bool:
+    """Tell whether a rule is about evidence, not about facts."""
+    return rule.path.startswith("evidence.")
+
+
+def evidence_findings(situation: Situation, evidence: Evidence, rules: Sequence[Rule]) -> Iterator[Finding]:
+    """Find what differs in the device's evidence. All rules apply."""
+    baseline = situation.reference.baseline
+    for rule in rules:
+        steps = split(rule.path)[1:]
+        paths = {*expand(baseline.evidence, steps), *expand(evidence, steps)}
+        if steps[:2] == ("outputs", "*"):
+            # What the baseline holds devices to counts, not what training's own evidence lists.
+            paths |= {("outputs", name, *steps[2:]) for name in baseline.outputs}
+        for path in sorted(paths):
+            yield from compare(
+                situation, rule, ("evidence", *path), get(baseline.evidence, path), get(evidence, path)
+            )
+    names = {rule.compare for rule in rules}
+    if rules and not _judges_anything(names, baseline):
+        yield undetermined(
+            "evidence",
+            "nothing that the policy judges in evidence is there in this baseline",
+            "judge evidence.outputs.* by noise-floor, or create the baseline with --labels",
+        )
+
+
+def _judges_anything(names: set[str], baseline: Baseline) -> bool:
+    """Tell whether some rule has something of this baseline to hold a device to."""
+    judged = {
+        "noise-floor": bool(baseline.outputs),
+        "decisions": any(output.decides for output in baseline.outputs.values()),
+        "accuracy": baseline.evidence.accuracy is not None,
+        "saturation": baseline.graph.saturable > 0,
+    }
+    return any(judged.get(name, True) for name in names)
