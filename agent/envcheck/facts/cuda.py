@@ -16,10 +16,11 @@ from envcheck.facts.packages import packages
 from envcheck.facts.section import Facts, Scene, Unavailable, section
 from envcheck.facts.tegra import Tegra, parse_l4t, tegra, tegra_clocks
 
-_DRIVER = re.compile(r"Kernel Module(?: for \w+)?\s+([\w.]{1,32})")
-_TOOLKIT = re.compile(r"CUDA Version (\d[\d.]{0,20})")
-_NODE = re.compile(r"nvidia\d+|nvidiactl|nvidia-uvm|nvhost-gpu|nvhost-ctrl-gpu|nvgpu|nvmap|dxg")
-_GPU_NODE = re.compile(r"nvidia\d+|nvhost-gpu|nvgpu|dxg")
+# Compiled when first used: most machines have no GPU.
+_DRIVER = r"Kernel Module(?: for \w+)?\s+([\w.]{1,32})"
+_TOOLKIT = r"CUDA Version (\d[\d.]{0,20})"
+_NODE = r"nvidia\d+|nvidiactl|nvidia-uvm|nvhost-gpu|nvhost-ctrl-gpu|nvgpu|nvmap|dxg"
+_GPU_NODE = r"nvidia\d+|nvhost-gpu|nvgpu|dxg"
 _NVML_DEADLINE_S = 5.0
 _MAX_FOLDERS = 64
 
@@ -131,13 +132,15 @@ def gather(scene: Scene) -> Section:
 
 def parse_driver(text: str) -> str:
     """Read the version of the kernel module from /proc/driver/nvidia/version, "" when there is none."""
-    match = _DRIVER.search(text[:4096])
+    match = re.search(_DRIVER, text[:4096]) if text else None
     return match.group(1) if match else ""
 
 
 def parse_toolkit(text: str) -> str:
     """Read version.json, or version.txt of older toolkits, "" when it is neither."""
-    match = _TOOLKIT.search(text[:4096])
+    if not text:
+        return ""
+    match = re.search(_TOOLKIT, text[:4096])
     if match:
         return match.group(1)
     try:
@@ -156,7 +159,11 @@ def parse_torch(told: Interpreter) -> Torch | None:
 
 def _nodes(scene: Scene) -> list[str]:
     found = [
-        name for name in scene.names("/dev") if _NODE.fullmatch(name) and scene.host.is_device(f"/dev/{name}")
+        name
+        for name in scene.names("/dev")
+        if name.startswith(("nv", "dxg"))
+        and re.fullmatch(_NODE, name)
+        and scene.host.is_device(f"/dev/{name}")
     ]
     # JetPack 6 keeps the GPU's nodes in a folder.
     inner = [f"nvgpu/{name}/ctrl" for name in scene.names("/dev/nvgpu")[:_MAX_FOLDERS]]
@@ -197,7 +204,7 @@ def _ask_nvml(scene: Scene) -> bytes:
 
 def _status(scene: Scene, nodes: list[str], driver: str, l4t: str, nvml: Nvml) -> tuple[Status, str]:
     """Tell absence from being kept out: a node that may not be opened, a driver without a node."""
-    gpu_nodes = [name for name in nodes if _GPU_NODE.fullmatch(name.partition("/")[0])]
+    gpu_nodes = [name for name in nodes if re.fullmatch(_GPU_NODE, name.partition("/")[0])]
     if "/dev" in scene.unreadable:
         return "unreadable", "/dev may not be read"
     if gpu_nodes and not any(scene.host.may_open(f"/dev/{name}") for name in gpu_nodes):

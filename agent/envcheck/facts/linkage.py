@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 from envcheck.facts.elf import Elf, Read, parse_elf
@@ -10,7 +9,6 @@ from envcheck.facts.section import Facts, Scene
 
 _BLOCK = 32 * 1024
 _MAX_LIBRARIES = 64
-_MAJOR = re.compile(r"lib(cudart|cublas|cublasLt|cudnn|nvinfer)\.so\.(\d{1,3})(?:\.|$)")
 _OF = {"cudart": "cuda", "cublas": "cuda", "cublasLt": "cuda", "cudnn": "cudnn", "nvinfer": "tensorrt"}
 
 
@@ -40,8 +38,10 @@ def majors(found: Iterable[Library]) -> dict[str, list[str]]:
     wanted: dict[str, set[str]] = {}
     for library in found:
         for name in library.needs:
-            if match := _MAJOR.match(name):
-                wanted.setdefault(_OF[match.group(1)], set()).add(match.group(2))
+            stem, _, version = name.partition(".so.")
+            major = version.partition(".")[0]
+            if stem.removeprefix("lib") in _OF and major.isascii() and major.isdigit() and len(major) < 4:
+                wanted.setdefault(_OF[stem.removeprefix("lib")], set()).add(major)
     return {part: sorted(versions, key=int) for part, versions in sorted(wanted.items())}
 
 

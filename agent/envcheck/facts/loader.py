@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterable, Iterator
 
@@ -11,11 +10,10 @@ import msgspec
 from envcheck.facts.section import Scene
 
 # The ones that CUDA's execution providers load.
-_WANTED = re.compile(
-    rb"lib(?:cuda|cudart|cublas|cublasLt|cudnn|cufft|curand|cusolver|cusparse|nvinfer|nvonnxparser|nvrtc|nvJitLink|"
-    rb"nvidia-ml)\.so[.\d]*"
+_NAMES = frozenset(
+    b"cuda cudart cublas cublasLt cudnn cufft curand cusolver cusparse nvinfer nvonnxparser nvrtc nvJitLink "
+    b"nvidia-ml".split()
 )
-_VERSION = re.compile(r"\.so\.(\d[\d.]{0,30})$")
 _MAGIC = b"glibc-ld.so.cache1.1"
 _HEADER = struct.Struct("=20s2I20x")
 _ENTRY = struct.Struct("=iIIIQ")
@@ -39,7 +37,7 @@ def parse_ld_cache(data: bytes) -> list[str]:
 def ld_cache_paths(data: bytes) -> dict[str, str]:
     """Return the paths of CUDA's libraries in ld.so.cache by their names; the first one of a name counts."""
     start = data.find(_MAGIC)
-    if start < 0 or len(data) - start < _HEADER.size or _WANTED.search(data) is None:
+    if start < 0 or len(data) - start < _HEADER.size or not (b"libcu" in data or b"libnv" in data):
         return {}
     table = data[start:]
     _, count, _ = _HEADER.unpack_from(table)
@@ -48,7 +46,7 @@ def ld_cache_paths(data: bytes) -> dict[str, str]:
     for index in range(min(count, room, _MAX_ENTRIES)):
         _, key, value, _, _ = _ENTRY.unpack_from(table, _HEADER.size + index * _ENTRY.size)
         name = table[key : key + 64].partition(b"\0")[0]
-        if _WANTED.fullmatch(name):
+        if _is_wanted(name):
             path = table[value : value + _MAX_PATH].partition(b"\0")[0]
             found.setdefault(name.decode("ascii"), path.decode("utf-8", "replace"))
     return found
@@ -85,13 +83,19 @@ def library_version(scene: Scene, path: str) -> str:
     return best
 
 
+def _is_wanted(name: bytes) -> bool:
+    """Whether a file's name is one of CUDA's libraries, with or without a version."""
+    stem, _, version = name.partition(b".so")
+    return stem[:3] == b"lib" and stem[3:] in _NAMES and not version.strip(b".0123456789") and b".so" in name
+
+
 def _version(path: str) -> str:
-    match = _VERSION.search(path)
-    return match.group(1).rstrip(".") if match else ""
+    version = path.rpartition(".so.")[2] if ".so." in path else ""
+    return "" if version.strip(".0123456789") else version[:32].rstrip(".")
 
 
 def _in_folders(scene: Scene, folders: Iterable[str]) -> Iterator[tuple[str, str]]:
     for folder in [folder for folder in folders if folder.startswith("/")][:_MAX_FOLDERS]:
         for name in scene.names(folder):
-            if _WANTED.fullmatch(name.encode("utf-8", "replace")):
+            if _is_wanted(name.encode("utf-8", "replace")):
                 yield name, f"{folder.rstrip('/')}/{name}"

@@ -24,8 +24,9 @@ _PLACEHOLDERS = {
     "not specified",
     "system product name",
 }
-_MUSL = re.compile(rb"^P:musl\nV:([\w.]{1,20})", re.MULTILINE)
-_GLIBC = re.compile(rb"GNU C Library [^\n]{0,80} release version (\d[\d.]{0,10}\d)")
+# Compiled when first used: most machines tell their C library themselves.
+_MUSL = rb"(?m)^P:musl\nV:([\w.]{1,20})"
+_GLIBC = rb"GNU C Library [^\n]{0,80} release version (\d[\d.]{0,10}\d)"
 _GLIBC_PLACES = (
     "/lib/x86_64-linux-gnu", "/lib/aarch64-linux-gnu", "/lib/arm-linux-gnueabihf", "/lib64",
     "/usr/lib", "/lib",
@@ -135,11 +136,11 @@ def _libc(scene: Scene) -> Libc | None:
     if told is not None:
         return told
     if any(name.startswith("ld-musl-") for name in scene.names("/lib")):
-        match = _MUSL.search(scene.data("/lib/apk/db/installed") or b"")
+        match = re.search(_MUSL, scene.data("/lib/apk/db/installed") or b"")
         return Libc(name="musl", version=match.group(1).decode("ascii") if match else "")
     # An image of files only: glibc has its version among its texts.
     for folder in [] if scene.host.live else _GLIBC_PLACES:
-        if match := _GLIBC.search(scene.data(f"{folder}/libc.so.6") or b""):
+        if match := re.search(_GLIBC, scene.data(f"{folder}/libc.so.6") or b""):
             return Libc(name="glibc", version=match.group(1).decode("ascii"))
     return None
 

@@ -6,11 +6,12 @@ import re
 
 from envcheck.facts.section import Facts, Scene
 
-_L4T = re.compile(r"#\s*R(\d{1,3})\s*\(\w+\),\s*REVISION:\s*([\d.]{1,12})")
-_MODE = re.compile(r"^<\s*POWER_MODEL\s+ID=(\d{1,4})\s+NAME=([\w.()|+-]{1,40})\s*>", re.MULTILINE)
-_DEFAULT = re.compile(r"^<\s*PM_CONFIG\s+DEFAULT=(\d{1,4})\s*>", re.MULTILINE)
-_STATUS = re.compile(r"pmode:(\d{1,6})")
-_DEVFREQ = re.compile(r"[0-9a-f]+\.(?:gpu|gp10b|gv11b|ga10b)|gpu-gpc-\d")
+# Compiled when first used: most machines are no Jetson.
+_L4T = r"#\s*R(\d{1,3})\s*\(\w+\),\s*REVISION:\s*([\d.]{1,12})"
+_MODE = r"(?m)^<\s*POWER_MODEL\s+ID=(\d{1,4})\s+NAME=([\w.()|+-]{1,40})\s*>"
+_DEFAULT = r"(?m)^<\s*PM_CONFIG\s+DEFAULT=(\d{1,4})\s*>"
+_STATUS = r"pmode:(\d{1,6})"
+_DEVFREQ = r"[0-9a-f]+\.(?:gpu|gp10b|gv11b|ga10b)|gpu-gpc-\d"
 # Each SoC's GPU and its compute capability; NVML tells neither before JetPack 6.
 _GPUS = {
     "tegra210": ("Tegra X1 (GM20B)", "5.3"),
@@ -40,17 +41,17 @@ class TegraClocks(Facts, frozen=True, kw_only=True):
 
 def parse_l4t(text: str) -> str:
     """Read /etc/nv_tegra_release (`# R36 (release), REVISION: 4.0, ...`) as `36.4.0`, "" when it is none."""
-    match = _L4T.search(text[:4096])
+    match = re.search(_L4T, text[:4096]) if text else None
     return f"{match.group(1)}.{match.group(2)}" if match else ""
 
 
 def parse_power_mode(status: str, modes: str) -> tuple[int | None, str]:
     """Return number and name of the power mode, from nvpmodel's status file and its configuration."""
-    match = _STATUS.search(status[:4096]) or _DEFAULT.search(modes)
+    match = re.search(_STATUS, status[:4096]) or re.search(_DEFAULT, modes)
     if match is None:
         return None, ""
     number = int(match.group(1))
-    return number, next((name for found, name in _MODE.findall(modes) if int(found) == number), "")
+    return number, next((name for found, name in re.findall(_MODE, modes) if int(found) == number), "")
 
 
 def tegra(scene: Scene) -> Tegra | None:
@@ -74,7 +75,7 @@ def tegra_gpu(soc: str) -> tuple[str, str]:
 def tegra_clocks(scene: Scene) -> TegraClocks:
     """Read the GPU's clocks."""
     base = "/sys/class/devfreq"
-    name = next((name for name in scene.names(base) if _DEVFREQ.fullmatch(name)), "")
+    name = next((name for name in scene.names(base) if re.fullmatch(_DEVFREQ, name)), "")
     if not name:
         return TegraClocks()
     mhz = {

@@ -39,7 +39,7 @@ _ALSO_METAL = ("amazon", "google", "alibaba", "openstack")
 # A clock that only one hypervisor offers, world-readable where DMI and CPUID's leaf are not to be had.
 _CLOCKS = (("kvm-clock", "kvm"), ("hyperv", "hyperv"), ("xen", "xen"), ("vmware", "vmware"))
 # A container's group, not the service that runs containers (`/system.slice/docker.service`).
-_CONTAINER_GROUP = re.compile(r"/(kubepods|docker|libpod|lxc|containerd|garden)(?:[/-]|\.payload|\.slice)")
+_CONTAINER_GROUP = r"/(kubepods|docker|libpod|lxc|containerd|garden)(?:[/-]|\.payload|\.slice)"
 _MARKS = (
     ("/run/.containerenv", "podman"),
     ("/.dockerenv", "docker"),
@@ -86,7 +86,7 @@ def parse_container(marker: str, groups: str, kernel: str = "") -> str:
     """Name the container kind from a marker, the control groups or the kernel's name, "" when none tells."""
     if marker:
         return marker
-    match = _CONTAINER_GROUP.search(groups)
+    match = re.search(_CONTAINER_GROUP, groups)
     word = match.group(1) if match else ""
     if not word and _GVISOR in kernel:
         return "gvisor"
