@@ -16,6 +16,7 @@ from envcheck.contract import bundle as bundles
 from envcheck.contract.canonical import canonical_json, digest
 from envcheck.contract.document import encode
 from envcheck.contract.fingerprint import SectionDigests, SharedSection, fingerprint_objects
+from envcheck.contract.http_signature import sign_request
 from envcheck.contract.keys import generate_private_key, load_private_key
 from envcheck.contract.policy import Policy, Rule
 from envcheck.contract.wire import (
@@ -105,9 +106,9 @@ def test_large_bodies_are_refused_announced_or_not(collector) -> None:
     device = collector.device()
     large = b"x" * (32 * 1024 + 1)
     assert refused(device.send("PUT", REPORT, large), 413).message
-    dripping = collector.http.request(
-        "PUT", REPORT, content=iter([large]), headers={"Signature": "x", "Transfer-Encoding": "chunked"}
-    )
+    signed = sign_request("PUT", REPORT, "", large, 0, device.keyid, device.private.sign)
+    dripping = collector.http.request("PUT", REPORT, content=iter([large]), headers=signed)
+    assert "content-length" not in dripping.request.headers
     assert refused(dripping, 413).message
     assert refused(device.send("GET", f"/v1/bundles/{'a' * 64}", b"a body"), 413).message
 

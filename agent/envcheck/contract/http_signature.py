@@ -22,6 +22,7 @@ _INPUT = re.compile(
 _SIGNATURE = re.compile(r"sig1=:(?P<signature>[A-Za-z0-9+/]{86}==):")
 # Visible ASCII: a line break in any of these would let one request's base be another's.
 _METHOD = re.compile(r"[A-Za-z]{1,32}")
+_UNSIGNED = "the request carries no signature of the kind that devices make"
 _TARGET = re.compile(r"[!-~]*")
 
 
@@ -55,6 +56,17 @@ def sign_request(
     return {**headers, "Signature-Input": f"sig1={parameters}", "Signature": f"sig1=:{signature}:"}
 
 
+def claimed_key(headers: Mapping[str, str]) -> str:
+    """Return the id of the key that signed, as the headers claim; raises BadInput when they claim nothing.
+
+    For a look at who asks before the body is there: nothing is verified.
+    """
+    found = _INPUT.fullmatch(headers.get("signature-input", ""))
+    if found is None:
+        raise BadInput(_UNSIGNED)
+    return found.group("keyid")
+
+
 def read_signature(
     method: str, path: str, query: str, body: bytes, headers: Mapping[str, str]
 ) -> SignedRequest:
@@ -67,7 +79,7 @@ def read_signature(
     found = _INPUT.fullmatch(headers.get("signature-input", ""))
     signature = _SIGNATURE.fullmatch(headers.get("signature", ""))
     if found is None or signature is None:
-        raise BadInput("the request carries no signature of the kind that devices make")
+        raise BadInput(_UNSIGNED)
     covered = found.group("covered").split(" ")
     if covered != _covered(query, body):
         raise BadInput("the request's signature does not cover what it must")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -14,8 +14,8 @@ from litestar.response.base import ASGIResponse
 from envcheck.contract.document import Document, decode, encode
 from envcheck.contract.http_signature import SignedRequest
 from envcheck.errors import BadInput
-from envcheck_server.service.authentication import Speaker, read_signed
-from envcheck_server.service.errors import Forbidden, TooLarge, Unauthenticated
+from envcheck_server.service.authentication import Speaker, read_claim, read_signed
+from envcheck_server.service.errors import Forbidden, TooLarge, TooSlow, Unauthenticated
 from envcheck_server.service.services import Services
 from envcheck_server.settings import Settings
 from envcheck_server.store.interface import Device, Scope
@@ -24,6 +24,10 @@ T = TypeVar("T")
 D = TypeVar("D", bound=Document)
 
 HttpRequest = Request[Any, Any, Any]
+# A sender slower than this, in bytes a second, is not waited for.
+_SLOWEST = 8 * 1024
+_PATIENCE_S = 30.0
+
 Limit = Literal["max_report_bytes", "max_object_bytes", "max_document_bytes", "max_bundle_bytes"]
 
 
@@ -116,7 +120,8 @@ async def serve(request: HttpRequest, site: Site, endpoint: Endpoint) -> ASGIRes
 async def admit(request: HttpRequest, site: Site, endpoint: Endpoint) -> Call:
     """Return the request with its body and who sent it.
 
-    Raises Unauthenticated, Forbidden or TooLarge. A bearer is known before the body is read.
+    Raises Unauthenticated, Forbidden, TooLarge or TooSlow. A bearer, and the key that a device says it signed
+    with, are known before the body is read.
     """
     access = endpoint.access
     headers = _headers(request)
@@ -130,6 +135,8 @@ async def admit(request: HttpRequest, site: Site, endpoint: Endpoint) -> Call:
         if bearer is not None:
             raise Forbidden("a token may not do this: only a device may", "devices sign every request")
         raise Unauthenticated("the request is not signed", "devices sign every request: docs/wire.md")
+    if access.device != "new":
+        await _know_key(headers, site)
     body = await _body(request, site, endpoint)
     signed = read_signed(request.method, _raw_path(request), _raw_query(request), body, headers)
     if access.device == "new":
@@ -137,15 +144,20 @@ async def admit(request: HttpRequest, site: Site, endpoint: Endpoint) -> Call:
     return await _admit_device(Call(request, site, body, signed=signed), access)
 
 
+async def _know_key(headers: Mapping[str, str], site: Site) -> None:
+    """Refuse a stranger before anything of the body is held; raises Unauthenticated."""
+    keyid = read_claim(headers)
+    authentication = site.services.authentication
+    if not authentication.knows(keyid):
+        await site.read(authentication.learn, keyid)
+
+
 async def _admit_device(call: Call, access: Access) -> Call:
     site, signed = call.site, call.signed
     if signed is None:
         raise Unauthenticated("the request is not signed")
     authentication = site.services.authentication
-    if authentication.knows(signed):
-        speaker = authentication.verify(signed)
-    else:
-        speaker = await site.read(authentication.verify, signed)
+    speaker = authentication.verify(signed)
     named = call.request.path_params.get("device", speaker.device)
     if named != speaker.device:
         raise Forbidden(f"{speaker.device} may not speak for another device")
@@ -180,6 +192,14 @@ def _raw_query(request: HttpRequest) -> str:
     return query.decode("latin-1")
 
 
+async def _receive(request: HttpRequest, until: float) -> Any:
+    try:
+        async with asyncio.timeout_at(until):
+            return await request.receive()
+    except TimeoutError:
+        raise TooSlow("the body came too slowly", "try again, over a better connection") from None
+
+
 async def _body(request: HttpRequest, site: Site, endpoint: Endpoint) -> bytes:
     """Read the body, never more than the endpoint's limit of it."""
     limit = getattr(site.settings, endpoint.limit) if endpoint.limit else 0
@@ -191,8 +211,9 @@ async def _body(request: HttpRequest, site: Site, endpoint: Endpoint) -> bytes:
         raise TooLarge(f"the body has more than {limit} bytes")
     body = bytearray()
     more = True
+    begun = asyncio.get_running_loop().time()
     while more:
-        event: Any = await request.receive()
+        event = await _receive(request, begun + _PATIENCE_S + len(body) / _SLOWEST)
         if event["type"] == "http.disconnect":
             raise BadInput("the body broke off")
         body += event.get("body", b"")

@@ -18,6 +18,7 @@ from envcheck_server.service.errors import (
     Forbidden,
     NotKnown,
     TooLarge,
+    TooSlow,
     Unauthenticated,
 )
 from envcheck_server.store.interface import StoreBusy, StoreFull
@@ -31,6 +32,7 @@ _STATUSES: tuple[tuple[type[EnvcheckError], int], ...] = (
     (Forbidden, 403),
     (Conflict, 409),
     (TooLarge, 413),
+    (TooSlow, 408),
     (Busy, 503),
     (StoreBusy, 503),
     (StoreFull, 507),
@@ -72,6 +74,8 @@ def _status(error: EnvcheckError) -> int:
 def _headers(error: EnvcheckError) -> dict[str, str] | None:
     if isinstance(error, Unauthenticated):
         return {"WWW-Authenticate": 'Bearer realm="envcheck"'}
+    if isinstance(error, TooSlow):
+        return {"Connection": "close"}
     if isinstance(error, Busy):
         return {"Retry-After": str(error.retry_after_s)}
     return {"Retry-After": "5"} if isinstance(error, StoreBusy) else None

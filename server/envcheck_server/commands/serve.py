@@ -55,6 +55,8 @@ def _serve(settings: Settings, store: Any, listener: socket.socket) -> None:
 
     from envcheck_server.app import create_app
 
+    _allow_connections()
+
     class Server(uvicorn.Server):
         """Says when it listens."""
 
@@ -70,8 +72,11 @@ def _serve(settings: Settings, store: Any, listener: socket.socket) -> None:
 def _configuration(settings: Settings, app: Any) -> uvicorn.Config:
     import uvicorn
 
+    from envcheck_server.api.protocol import BoundedProtocol
+
     return uvicorn.Config(
         app,
+        http=BoundedProtocol,
         log_level=settings.log_level,
         access_log=False,
         server_header=False,
@@ -81,6 +86,14 @@ def _configuration(settings: Settings, app: Any) -> uvicorn.Config:
         ssl_certfile=settings.tls_certificate or None,
         ssl_keyfile=settings.tls_key or None,
     )
+
+
+def _allow_connections() -> None:
+    """Take as many connections as the system allows: a fleet that comes back comes all at once."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _bind(settings: Settings) -> socket.socket:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from envcheck.contract.http_signature import SignedRequest, read_signature
+from envcheck.contract.http_signature import SignedRequest, claimed_key, read_signature
 from envcheck.contract.keys import is_signed_by
 from envcheck.errors import BadInput
 from envcheck_server.service.errors import Forbidden, Unauthenticated
@@ -36,14 +36,24 @@ class AuthenticationService:
         # it is still accepted is asked of the store every time.
         self._known: OrderedDict[str, tuple[str, str]] = OrderedDict()
 
-    def knows(self, signed: SignedRequest) -> bool:
+    def knows(self, keyid: str) -> bool:
         """Tell whether `verify` will do without asking the store."""
-        return signed.keyid in self._known
+        return keyid in self._known
+
+    def learn(self, keyid: str) -> tuple[str, str]:
+        """Look a key up in the store; return its device and the key itself. Raises Unauthenticated."""
+        found = self._store.devices.find_by_key(keyid)
+        if found is None:
+            raise _unknown_key()
+        known = (found[0].device, found[0].public_key)
+        self._known[keyid] = known
+        while len(self._known) > _MOST_KEYS:
+            self._known.popitem(last=False)
+        return known
 
     def verify(self, signed: SignedRequest) -> Speaker:
         """Return who signed; raises Unauthenticated."""
-        found = self._known.get(signed.keyid) or self._look_up(signed.keyid)
-        device, public_key = found
+        device, public_key = self._known.get(signed.keyid) or self.learn(signed.keyid)
         if not is_signed_by(public_key, signed.signature, signed.base):
             raise Unauthenticated("the request's signature does not verify")
         return Speaker(device, signed.keyid, signed.created)
@@ -74,14 +84,13 @@ class AuthenticationService:
         found = self._store.devices.find_by_key(key_id)
         return _unknown_key() if found is None else refusal(found[1], found[0])
 
-    def _look_up(self, keyid: str) -> tuple[str, str]:
-        found = self._store.devices.find_by_key(keyid)
-        if found is None:
-            raise _unknown_key()
-        self._known[keyid] = (found[0].device, found[0].public_key)
-        while len(self._known) > _MOST_KEYS:
-            self._known.popitem(last=False)
-        return self._known[keyid]
+
+def read_claim(headers: Mapping[str, str]) -> str:
+    """Return the id of the key that a request says it is signed with; raises Unauthenticated."""
+    try:
+        return claimed_key(headers)
+    except BadInput as error:
+        raise Unauthenticated(error.message, "devices sign every request: docs/wire.md") from None
 
 
 def read_signed(method: str, path: str, query: str, body: bytes, headers: Mapping[str, str]) -> SignedRequest:

@@ -25,6 +25,10 @@ class TooLarge(BadInput):
     """More bytes than the collector takes."""
 
 
+class TooSlow(BadInput):
+    """It took longer to arrive than the collector waits."""
+
+
 class Busy(BadInput):
     """The collector has more to write than it can keep up with; ask again after `retry_after_s`."""
 
