@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from support.interpreters import interpreters
+from support.projects import make_project
 from support.tools import missing
 
 from envcheck.contract.fingerprint import Fingerprint, Section
@@ -38,7 +39,7 @@ def site_of(python: str) -> Path:
     return next(Path(python).parents[1].glob("lib/python3*/site-packages"))
 
 
-def pip(python: str, *arguments: str, **environ: str) -> None:
+def pip(python: str, *arguments: str) -> None:
     command = [
         sys.executable,
         "-m",
@@ -49,7 +50,7 @@ def pip(python: str, *arguments: str, **environ: str) -> None:
         "-q",
         *arguments,
     ]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, **environ})
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def python_of_all() -> str:
@@ -152,32 +153,12 @@ def _egg_folder(folder: Path) -> Path:
     return folder
 
 
-PROJECT = """
-[build-system]
-requires = ["setuptools"]
-build-backend = "setuptools.build_meta"
-[project]
-name = "gamma"
-version = "3.0"
-[tool.setuptools]
-py-modules = ["gamma"]
-"""
-
-
-def project(folder: Path) -> Path:
-    folder.mkdir()
-    (folder / "pyproject.toml").write_text(PROJECT)
-    (folder / "gamma.py").write_text("x = 1\n")
-    return folder
-
-
 @pytest.mark.parametrize("editable", [True, False])
 def test_local_and_editable_installations(tmp_path: Path, venv: Venv, editable: bool) -> None:
     python = venv(tmp_path / "venv")
-    source = project(tmp_path / "source")
+    source = make_project(tmp_path / "source", "gamma", "3.0")
     options = ["--no-build-isolation", "--no-deps", "--no-index", *(["-e"] if editable else [])]
-    # The tool that builds it comes from the environment of the tests, and is not installed beside it.
-    pip(python, "install", *options, str(source), PYTHONPATH=str(site_of(sys.executable)))
+    pip(python, "install", *options, str(source))
     found = asked(python)
     told = packages(found)["gamma"]
     assert told["version"] == "3.0"
@@ -213,9 +194,12 @@ def test_vendored_copies_are_marked_and_no_packages(tmp_path: Path, venv: Venv, 
     assert set(told) == {"alpha"}
 
 
-def test_setuptools_own_vendored_copies() -> None:
-    told = packages(asked(sys.executable))["setuptools"]
-    assert {"packaging", "wheel"} <= set(told["vendored"])
+def test_vendored_copies_of_what_is_installed_here() -> None:
+    told = packages(asked(sys.executable))
+    for folder in site_of(sys.executable).glob("*/_vendor"):
+        inside = {item.name.partition("-")[0].lower() for item in folder.glob("*.dist-info")}
+        named = {name.replace("-", "_") for name in told[folder.parent.name].get("vendored", {})}
+        assert {name.replace(".", "_") for name in inside} == named
 
 
 def test_the_user_site_is_marked(tmp_path: Path, wheel: Wheel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from datetime import datetime
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from cyclonedx.model.component import Component
     from packageurl import PackageURL
 
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 _NAMESPACE = uuid.UUID("7c5d1f1e-3a52-4f0b-9d53-6c0a4a1f8a11")
 
 
@@ -85,19 +87,22 @@ def _component(item: Software) -> Component:
 
 def _vendored(owner: str, name: str, version: str) -> Component:
     from cyclonedx.model.component import Component, ComponentType
-    from packageurl import PackageURL
 
     return Component(
         type=ComponentType.LIBRARY,
         name=name,
         version=version or None,
         bom_ref=f"package:{owner}/{name}",
-        purl=PackageURL("pypi", name=name, version=version or None),
+        purl=_purl(Software(name=name, version=version)),
     )
 
 
-def _purl(item: Software) -> PackageURL:
+def _purl(item: Software) -> PackageURL | None:
+    """Return the address of a package; a name that no index could hold has none."""
     from packageurl import PackageURL
+
+    if _NAME.fullmatch(item.name) is None:
+        return None
 
     version = item.version or None
     if item.origin == "conda":

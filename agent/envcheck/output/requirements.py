@@ -39,7 +39,7 @@ def _not_installable(item: Software) -> str:
     if item.origin == "conda":
         return " ".join(part for part in ("from conda", item.conda_channel, item.conda_build) if part)
     if item.origin != "index":
-        return "" if item.reference else f"from a {item.origin} source that is not known"
+        return "" if item.reference else f"from a place that is not known ({item.origin})"
     try:
         Version(item.version)
     except InvalidVersion:
