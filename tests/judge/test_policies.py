@@ -12,6 +12,11 @@ from envcheck.judge.policies import BUILTIN, builtin_policy, load_policy
 RULE = "{path: python.version, compare: equal, severity: block}"
 
 
+def rules(*texts: str) -> str:
+    """A policy of blocking rules."""
+    return "name: x\nrules:\n" + "\n".join(f"- {{severity: block, path: {text}}}" for text in texts)
+
+
 @pytest.mark.parametrize("name", BUILTIN)
 def test_the_policies_that_come_along_are_whole(name: str) -> None:
     policy = builtin_policy(name)
@@ -67,6 +72,19 @@ def test_the_policies_that_come_along_are_whole(name: str) -> None:
             "rules[0].scope",
         ),
         (f"name: x\nmax_age: soon\nrules:\n- {RULE}", "max_age"),
+        (f"name: x\nmax_age: 999999999w\nrules:\n- {RULE}", "max_age"),
+        (rules("evidence.outputs.logits.rsme, compare: equal"), "evidence has no 'rsme'"),
+        (rules("evidence.accurracy, compare: equal"), "evidence has no 'accurracy'"),
+        (rules("evidence.runtime.*, compare: equal"), "evidence has no '*'"),
+        (rules("evidence.canaries.fma.x, compare: equal"), "evidence has no 'x'"),
+        (
+            rules("packages.*.version, compare: version", "packages.numpy.version, compare: version"),
+            "rules[1]",
+        ),
+        (rules("python.version, compare: equal", "python.version, compare: version"), "can never decide"),
+        (rules("python.version, compare: version, options: {precision: 0}"), "precision"),
+        (rules("python.version, compare: specifier, options: {specifier: ' '}"), "empty specifier"),
+        (rules("memory.total_mib, compare: at-least, options: {share: 0}"), "share"),
         (f"format: envcheck.policy/2.0\nname: x\nrules:\n- {RULE}", "version 2.0"),
         (f"format: envcheck.report/1.0\nname: x\nrules:\n- {RULE}", "holds a report"),
     ],
@@ -81,3 +99,19 @@ def test_what_is_wrong_is_named(text: str, where: str) -> None:
 def test_there_is_no_other_builtin_policy() -> None:
     with pytest.raises(BadInput, match="there is no policy"):
         builtin_policy("lenient")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        rules("evidence.outputs.*.digest, compare: equal", "evidence.outputs.*, compare: decisions"),
+        rules("evidence.outputs.logits.decisions.flipped, compare: at-least"),
+        rules("evidence.runtime.onnxruntime, compare: version", "evidence.canaries.*, compare: equal"),
+        rules("packages.numpy.version, compare: version", "packages.*.version, compare: version"),
+        rules(
+            "packages.*.version, compare: version, scope: required", "packages.*.version, compare: version"
+        ),
+    ],
+)
+def test_what_means_something_is_taken(text: str) -> None:
+    assert load_policy(text, "own.yaml").rules

@@ -18,6 +18,7 @@ from envcheck.errors import BadInput
 from envcheck.judge.paths import matches, split
 
 _AGE = re.compile(r"(\d{1,9})\s*(s|m|h|d|w)?")
+_LONGEST_S = 10**9
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -64,11 +65,12 @@ def decide(
 
 
 def parse_age(value: str | int, source: str) -> int:
-    """Read an age (`24h`, `90m`, `7d`, seconds); raises BadInput naming `source`."""
+    """Read an age (`24h`, `90m`, `7d`, seconds), at most 30 years; raises BadInput naming `source`."""
     match = _AGE.fullmatch(str(value).strip())
-    if match is None:
+    seconds = -1 if match is None else int(match.group(1)) * _UNITS[match.group(2) or "s"]
+    if not 0 <= seconds <= _LONGEST_S:
         raise BadInput(f"{source}: {str(value)[:40]!r} is not an age", "an age is like 90m, 24h or 7d")
-    return int(match.group(1)) * _UNITS[match.group(2) or "s"]
+    return seconds
 
 
 def parse_time(text: str, source: str) -> datetime:
