@@ -18,6 +18,7 @@ from support.projects import make_project
 from support.tools import missing
 
 from envcheck.contract.fingerprint import Fingerprint, Section
+from envcheck.errors import BadInput
 from envcheck.facts.gather import capture
 from envcheck.facts.host import Host, Target, resolve_target
 
@@ -410,3 +411,21 @@ def test_an_interpreter_for_another_machine_is_read(image: Path) -> None:
     assert found.sections["python"].reason == "it is built for aarch64"
     assert list(packages(found)) == ["pyyaml"]
     assert found.sections["onnxruntime"].status == "absent"
+
+
+def test_an_interpreter_whose_loader_is_not_here_is_read(image: Path) -> None:
+    machine = {"x86_64": 62, "aarch64": 183}.get(os.uname().machine)
+    if machine is None:
+        pytest.skip(reason="only for the two machines that the test has programs of")
+    (image / "usr/bin/python3.11").write_bytes(elf(machine, b"/lib/ld-of-elsewhere.so.1\0"))
+    target = resolve_target(str(image / "usr/bin/python3"), None, on_disk=True)
+    assert target.unasked == "its loader ld-of-elsewhere.so.1 is not here"
+    with pytest.raises(BadInput, match="can't be run here"):
+        resolve_target(str(image / "usr/bin/python3"), None)
+
+
+def test_a_program_for_another_machine_that_is_no_python_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "busybox").write_bytes(AARCH64)
+    (tmp_path / "busybox").chmod(0o755)
+    with pytest.raises(BadInput, match="is not a Python 3 interpreter"):
+        resolve_target(str(tmp_path / "busybox"), None, on_disk=True)
