@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -257,3 +258,13 @@ def test_folders_and_links_in_the_place_of_files_break_nothing(device: str, tmp_
         elif place % 3 == 1:
             (root / name).symlink_to(f"../{Path(name).name}")
     require_sound(of_tree(root), device)
+
+
+def test_root_and_another_user_are_told_one_digest(
+    unprivileged: Callable[[], AbstractContextManager[None]],
+) -> None:
+    """What only root may read has no place in shared facts."""
+    told = capture(Target(""), host=Host(), sections=SECTIONS)
+    with unprivileged():
+        other = capture(Target(""), host=Host(), sections=SECTIONS)
+    assert other.digest == told.digest

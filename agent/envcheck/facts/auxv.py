@@ -1,10 +1,16 @@
-"""The auxiliary vector: what the kernel tells every process about its processor. Pure."""
+"""The auxiliary vector: what the kernel tells every process about its processor."""
 
 from __future__ import annotations
 
+import os
 import struct
+import sys
 
-_PAGE_SIZE, _HWCAP, _HWCAP2 = 6, 16, 26
+from envcheck.facts.host import Host
+
+# This process's own, also where /proc/self stands for another's.
+_FILE = "/proc/thread-self/auxv"
+_PAGE_SIZE, _PLATFORM, _HWCAP, _HWCAP2 = 6, 15, 16, 26
 # The kernel's keys are small numbers; a word of the other size read as a key is not.
 _LAST_KEY = 255
 
@@ -45,7 +51,9 @@ class Auxv:
 
     def named(self, architecture: str) -> tuple[set[str], set[str]]:
         """Return the features that the vector names, and all that it could name, as /proc/cpuinfo does."""
-        first, second = self.entries.get(_HWCAP, 0), self.entries.get(_HWCAP2, 0)
+        if _HWCAP not in self.entries:
+            return set(), set()
+        first, second = self.entries[_HWCAP], self.entries.get(_HWCAP2, 0)
         if architecture in ("x86_64", "x86"):
             return {name for name, bit in _X86.items() if first >> bit & 1}, set(_X86)
         tables = {("aarch64", 64): (_ARM64, _ARM64_2), ("arm", 32): (_ARM32, _ARM32_2)}
@@ -54,6 +62,43 @@ class Auxv:
         told = {name for bit, name in enumerate(names) if first >> bit & 1}
         told |= {name for bit, name in enumerate(more) if second >> bit & 1}
         return told, {*names, *more}
+
+
+def own_auxv(host: Host) -> Auxv | None:
+    """Read this process's vector; None where there is none.
+
+    A process with more rights than its user (a service with capabilities) may not read its own file: then
+    the C library tells the same.
+    """
+    try:
+        return parse_auxv(host.read(_FILE))
+    except OSError:
+        return parse_auxv(_asked()) if host.live else None
+
+
+def platform_name() -> bytes:
+    """Ask the C library for the kernel's name of this kind of machine (AT_PLATFORM), b"" for none."""
+    import ctypes
+
+    try:
+        ask = ctypes.CDLL(None).getauxval
+    except (AttributeError, OSError):
+        return b""
+    ask.restype, ask.argtypes = ctypes.c_char_p, (ctypes.c_ulong,)
+    return ask(_PLATFORM) or b""
+
+
+def _asked() -> bytes:
+    import ctypes
+
+    try:
+        ask = ctypes.CDLL(None).getauxval
+    except (AttributeError, OSError):
+        return b""
+    ask.restype, ask.argtypes = ctypes.c_ulong, (ctypes.c_ulong,)
+    # On x86 glibc puts words of its own in the place of the kernel's.
+    told = (_PAGE_SIZE,) if os.uname().machine in ("x86_64", "i686") else (_PAGE_SIZE, _HWCAP, _HWCAP2)
+    return make_auxv({key: ask(key) for key in told}, 64 if sys.maxsize > 2**32 else 32)
 
 
 def parse_auxv(data: bytes) -> Auxv | None:

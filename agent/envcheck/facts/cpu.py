@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from envcheck.contract.fingerprint import Section
-from envcheck.facts.auxv import Auxv, parse_auxv
+from envcheck.facts.auxv import Auxv, own_auxv, platform_name
 from envcheck.facts.cgroup import cpu_quota, throttled_periods
 from envcheck.facts.cpu_identity import Core, Identity, parse_cpuinfo
 from envcheck.facts.cpu_sysfs import CPUS, Frequencies, caches, cores_and_sockets, frequencies, kinds, numa
@@ -14,9 +14,6 @@ from envcheck.facts.isa import arm_isa
 from envcheck.facts.section import Facts, Scene, Unavailable, clean, cpu_list, pairs, section
 
 _X86 = ("x86_64", "x86")
-_AT_PLATFORM = 15
-# This process's own, also where /proc/self stands for another's.
-_AUXV = "/proc/thread-self/auxv"
 
 
 class Contradiction(Facts, frozen=True, kw_only=True):
@@ -81,7 +78,7 @@ class CpuReadings(Facts, frozen=True, kw_only=True):
 
 def gather(scene: Scene) -> Section:
     """Read /proc/cpuinfo, the auxiliary vector and /sys; ask for CPUID on x86."""
-    auxv = parse_auxv(scene.data(_AUXV) or b"")
+    auxv = own_auxv(scene.host)
     identity = _identity(scene)
     online = cpu_list(scene.text(f"{CPUS}/online") or "")
     affinity = _affinity(scene)
@@ -115,7 +112,7 @@ def _facts(
         model=identity.model,
         isa=identity.isa,
         level=identity.level,
-        platform=clean(scene.host.answer("platform", _platform)),
+        platform=clean(scene.host.answer("platform", platform_name)),
         contradictions=_contradictions(scene, identity, auxv),
         threads=len(online) or identity.threads,
         cores=cores,
@@ -173,14 +170,3 @@ def _affinity(scene: Scene) -> list[int]:
     if listed or not scene.host.live:
         return listed
     return sorted(os.sched_getaffinity(0))
-
-
-def _platform() -> bytes:
-    import ctypes
-
-    try:
-        ask = ctypes.CDLL(None).getauxval
-    except (AttributeError, OSError):
-        return b""
-    ask.restype, ask.argtypes = ctypes.c_char_p, (ctypes.c_ulong,)
-    return ask(_AT_PLATFORM) or b""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from envcheck.contract.fingerprint import Section
-from envcheck.facts.auxv import parse_auxv
+from envcheck.facts.auxv import own_auxv
 from envcheck.facts.cgroup import memory_limit
 from envcheck.facts.section import Facts, Scene, Unavailable, integer, pairs, section
 
@@ -69,7 +69,7 @@ def gather(scene: Scene) -> Section:
         raise Unavailable("absent", "/proc/meminfo tells no size")
     limit = memory_limit(scene)
     swaps = scene.text("/proc/swaps") or ""
-    auxv = parse_auxv(scene.data("/proc/thread-self/auxv") or b"")
+    auxv = own_auxv(scene.host)
     return section(
         MemoryFacts(
             total_mib=rounded_mib(sizes["MemTotal"]),
