@@ -228,7 +228,7 @@ def _told(scene: Scene) -> Interpreter | None:
 def _pip_folders(scene: Scene, told: Interpreter | None) -> list[str]:
     """Return the folders of pip's nvidia-* packages with libraries, where they lie on this machine."""
     names = (told.folders.get("nvidia") or [])[:_MAX_FOLDERS] if told else []
-    if told is None or not names or getattr(scene.target, "container", None):
+    if told is None or not names or scene.target.container:
         return []
     site = next((folder for folder in told.path if scene.names(f"{folder}/nvidia")), None)
     return [] if site is None else [f"{site}/nvidia/{name}/lib" for name in names]
