@@ -86,6 +86,24 @@ class TestBudget:
         assert verdict.outcome == "fail"
         assert verdict.findings[0].message == "latency p50 12 ms, budget 10 ms"
 
+    @pytest.mark.parametrize("number", [float("nan"), float("inf"), -1.0])
+    def test_what_is_no_measurement_is_unknown(self, number: float) -> None:
+        latency = Latency(runs=64, min_ms=1, p50_ms=number)
+        assert self.decided(latency=latency, peak_memory_mb=90.0).outcome == "unknown"
+        latency = Latency(runs=64, min_ms=1, p50_ms=9)
+        assert self.decided(latency=latency, peak_memory_mb=number).outcome == "unknown"
+
+    def test_too_few_runs_for_a_percentile_say_so(self) -> None:
+        policy = msgspec.structs.replace(POLICY, budget=Budget(p90_ms=10))
+        measured = Result(
+            evidence="e" * 64,
+            measured_at="2026-06-01T11:00:00Z",
+            latency=Latency(runs=10, min_ms=1, p50_ms=9),
+        )
+        (finding,) = decided(readings=DeviceReadings(result=measured), policy=policy).findings
+        assert finding.message == "latency p90 was not measured: 10 runs are too few for it"
+        assert "--quick" in finding.hint
+
     def test_a_throttled_timing_is_neither_pass_nor_fail(self) -> None:
         latency = Latency(runs=64, min_ms=1, p50_ms=12)
         assert self.decided(latency=latency, peak_memory_mb=90.0, throttled=True).outcome == "unknown"
@@ -109,6 +127,39 @@ class TestWaivers:
         assert decided(BLOCK, waivers=[self.waiver], now=NOW + timedelta(days=60)).outcome == "fail"
         other = msgspec.structs.replace(self.waiver, path="python.version")
         assert decided(BLOCK, waivers=[other]).outcome == "fail"
+
+    @pytest.mark.parametrize(
+        "path",
+        ["evidence", "packages", "report", "readings.p90_ms", "fingerprint", "evidence.outputs.logits"],
+    )
+    def test_what_could_not_be_determined_is_not_waived(self, path: str) -> None:
+        unknown = Finding(rule="r", path=path, severity="block", message="?", unknown=True)
+        for waived in (path, "*", "evidence", "readings"):
+            verdict = decided(unknown, waivers=[msgspec.structs.replace(self.waiver, path=waived)])
+            assert (verdict.outcome, verdict.waived) == ("unknown", [])
+
+    @pytest.mark.parametrize("path", ["evidence.ending", "evidence", "evidence.*", "*", "*.*"])
+    def test_a_model_that_did_not_run_is_not_waived(self, path: str) -> None:
+        """Nothing of its outputs was looked at: what is left of the findings would be no verdict."""
+        crash = Finding(rule="evidence.ending", path="evidence.ending", severity="block", message="crashed")
+        waiver = msgspec.structs.replace(self.waiver, path=path)
+        assert decided(crash, waivers=[waiver]).outcome == "fail"
+
+    @pytest.mark.parametrize(
+        "path", ["*", "*.numpy.version", "packages.*.version.x", "", "python", "package"]
+    )
+    def test_it_names_what_it_is_about(self, path: str) -> None:
+        waiver = msgspec.structs.replace(self.waiver, path=path)
+        assert decided(BLOCK, waivers=[waiver]).outcome == "fail"
+
+    def test_packages_do_not_stand_for_evidence(self) -> None:
+        off = Finding(rule="r", path="evidence.outputs.packages", severity="block", message="off")
+        assert decided(off, waivers=[self.waiver]).outcome == "fail"
+
+    def test_it_ends_at_its_time(self) -> None:
+        for expires, outcome in ((NOW, "fail"), (NOW + timedelta(seconds=1), "pass")):
+            waiver = msgspec.structs.replace(self.waiver, expires_at=expires.isoformat())
+            assert decided(BLOCK, waivers=[waiver]).outcome == outcome
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from msgspec import field
+from msgspec import Meta, field
 
 from envcheck.contract.document import Document, Value
 
 EndingStatus = Literal["ok", "error", "crash", "timeout", "memory", "refused"]
 PlacementSource = Literal["assignment", "profile", "none"]
+# A time or a size: never below zero, and nothing that a machine could not have measured.
+Quantity = Annotated[float, Meta(ge=0, le=1e15)]
 OutputProblem = Literal["", "missing", "unexpected", "dtype", "shape", "non-finite"]
 
 
@@ -124,10 +126,10 @@ class Latency(Value, frozen=True, kw_only=True):
     """
 
     runs: int
-    min_ms: float
-    p50_ms: float
-    p90_ms: float | None = None
-    mad_ms: float | None = None
+    min_ms: Quantity
+    p50_ms: Quantity
+    p90_ms: Quantity | None = None
+    mad_ms: Quantity | None = None
 
 
 class SmokeReadings(Value, frozen=True, kw_only=True):
@@ -137,7 +139,7 @@ class SmokeReadings(Value, frozen=True, kw_only=True):
     session_ms: float | None = None
     first_run_ms: float | None = None
     latency: Latency | None = None
-    peak_memory_mb: float | None = None
+    peak_memory_mb: Quantity | None = None
     wall_ms: float | None = None
     throttled: bool | None = None
 

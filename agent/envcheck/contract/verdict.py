@@ -40,7 +40,12 @@ class Findings(Document, frozen=True, kw_only=True):
 
 
 class Waiver(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A named, expiring exception: findings at `path` (`*` allowed) do not block devices of `selector`."""
+    """A named, expiring exception: findings at `path` do not block devices of `selector`.
+
+    `path` names what it is about, or something above it (`packages.numpy`, `packages.*.version`); it does not
+    begin with `*`. Only a known difference can be waived: not what could not be determined, and not a
+    model that did not run to its end.
+    """
 
     name: str
     path: str

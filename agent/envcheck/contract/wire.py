@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from envcheck.contract.document import Document, Value, document_digest
-from envcheck.contract.evidence import Latency, Smoke
+from envcheck.contract.evidence import Latency, Quantity, Smoke
 from envcheck.contract.policy import Policy
 from envcheck.contract.verdict import Outcome
 
@@ -49,7 +49,7 @@ class Result(Value, frozen=True, kw_only=True):
     evidence: str
     measured_at: str
     latency: Latency | None = None
-    peak_memory_mb: float | None = None
+    peak_memory_mb: Quantity | None = None
     throttled: bool | None = None
 
 

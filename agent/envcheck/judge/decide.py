@@ -5,6 +5,7 @@ Timings, throttling, age and waivers live only here, so that `judge` can be cach
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
@@ -117,40 +118,62 @@ def _budget(readings: DeviceReadings, budget: Budget) -> Iterator[Finding]:
         "p90_ms": latency.p90_ms if latency is not None else None,
         "peak_memory_mb": result.peak_memory_mb if result is not None else None,
     }
-    throttled = result is not None and bool(result.throttled)
     for name, actual in measured.items():
         limit = getattr(budget, name)
-        if limit is not None and (actual is None or actual > limit):
-            # A throttled timing is invalid: it neither passes nor fails.
-            invalid = throttled and name != "peak_memory_mb"
-            yield _over_budget(name, limit, actual, invalid=invalid)
+        # What is no number of milliseconds or megabytes was not measured.
+        actual = actual if actual is not None and 0 <= actual < math.inf else None
+        if limit is not None and (actual is None or not actual <= limit):
+            yield _over_budget(name, limit, actual, result)
 
 
-def _over_budget(name: str, limit: float, actual: float | None, *, invalid: bool) -> Finding:
+def _over_budget(name: str, limit: float, actual: float | None, result: Result | None) -> Finding:
     quantity, unit = name.rsplit("_", 1)
     label = {"p50": "latency p50", "p90": "latency p90", "peak_memory": "peak memory"}[quantity]
     unit = {"ms": "ms", "mb": "MB"}[unit]
+    # Throttling only slows down: what is within the budget holds, what is beyond it proves nothing.
+    throttled = result is not None and bool(result.throttled) and unit == "ms"
+    hint = ""
     if actual is None:
-        message = f"{label} was not measured"
-    elif invalid:
-        message = f"{label} {actual:.3g} {unit} was measured while the device throttled"
+        why, hint = _not_measured(name, result)
+        message = f"{label} was not measured{why}"
+    elif throttled:
+        message = (
+            f"{label} {actual:.3g} {unit} was measured while the device throttled (budget {limit:g} {unit})"
+        )
+        hint = "see to its cooling, power and CPU quota, then measure again: envcheck report --fresh"
     else:
         message = f"{label} {actual:.3g} {unit}, budget {limit:g} {unit}"
     return Finding(
         rule=f"budget.{name}",
         path=f"readings.{name}",
         severity="block",
-        unknown=invalid or actual is None,
+        unknown=throttled or actual is None,
         message=message,
         expected=f"<= {limit:g} {unit}",
         actual="" if actual is None else f"{actual:.3g} {unit}",
-        hint="run: envcheck report --fresh" if invalid or actual is None else "",
+        hint=hint,
     )
 
 
+def _not_measured(name: str, result: Result | None) -> tuple[str, str]:
+    """Return why a figure is missing, and how to get it."""
+    if name == "p90_ms" and result is not None and result.latency is not None:
+        runs = result.latency.runs
+        return f": {runs} runs are too few for it", "make a full run: no --quick, no `smoke_quick`"
+    return "", "run the model on the device: envcheck report --fresh"
+
+
 def _is_waived(finding: Finding, labels: Mapping[str, str], waivers: Sequence[Waiver], now: datetime) -> bool:
-    return finding.severity == "block" and any(
-        matches(waiver.path, split(finding.path))
+    """Tell whether a difference that is known and blocks is excepted.
+
+    What could not be determined is no difference yet, and behind a run that did not end well
+    nothing was looked at: neither can be waived.
+    """
+    if finding.severity != "block" or finding.unknown or finding.path == "evidence.ending":
+        return False
+    return any(
+        not waiver.path.startswith("*")
+        and matches(waiver.path, split(finding.path))
         and parse_time(waiver.expires_at, f"waiver {waiver.name}") > now
         and parse_selector(waiver.selector).matches(labels)
         for waiver in waivers
