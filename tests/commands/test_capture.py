@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from envcheck.cli import COMMANDS, envcheck, run_cli
-from envcheck.commands import capturing
-from envcheck.commands import configuration
+from envcheck.commands import capturing, configuration
 from envcheck.contract.document import decode
 from envcheck.contract.fingerprint import SECTION_NAMES, Fingerprint, fingerprint_objects
 
