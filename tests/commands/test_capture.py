@@ -96,7 +96,7 @@ def test_a_failing_section_is_told_and_exits_0(tmp_path: Path, capsys: pytest.Ca
     liar = tmp_path / "python"
     liar.write_text('#!/bin/sh\n[ "$2" = -S ] && echo python3 || sleep 100\n')
     liar.chmod(0o755)
-    assert run("--python", str(liar), "--deadline", "0.7") == 0
+    assert run("--python", str(liar), "--deadline", "3") == 0
     printed = capsys.readouterr().out
     assert "did not answer before the deadline" in printed
     assert "looks wrong already" in printed

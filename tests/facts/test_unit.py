@@ -288,6 +288,13 @@ def test_unit_and_env_file_are_not_combined(systemd: Callable[..., Host], tmp_pa
         resolve_target(None, str(tmp_path / "x.env"), unit="app", host=systemd())
 
 
+def test_the_processors_are_those_of_the_unit(systemd: Callable[..., Host]) -> None:
+    host = systemd()
+    target = resolve_target(None, None, unit="app", host=host)
+    cpu = capture(target, host=host, sections=["cpu"]).sections["cpu"]
+    assert (cpu.device["affinity"], cpu.shared["affinity"]) == ([0], 1)
+
+
 def test_the_smoke_child_is_bound_as_the_unit_is(systemd: Callable[..., Host]) -> None:
     target = resolve_target(None, None, unit="app", host=systemd())
     assert target.affinity == [0]

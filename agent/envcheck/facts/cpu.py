@@ -165,7 +165,9 @@ def _compare(source: str, identity: Identity, told: set[str], asked: set[str]) -
 
 
 def _affinity(scene: Scene) -> list[int]:
-    """Return the processors that this process may use."""
+    """Return the processors that the serving process may use: its unit's, or those of this process."""
+    if scene.target.affinity:
+        return sorted(scene.target.affinity)
     listed = cpu_list(pairs(scene.text("/proc/self/status") or "").get("Cpus_allowed_list", ""))
     if listed or not scene.host.live:
         return listed
