@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import re
+import threading
+from pathlib import Path
+
 import pytest
-from support.collector import make_bundle, refused
+import support.collector as collectors
+from support.collector import Holder, make_bundle, refused
 
 from envcheck.contract.canonical import digest
+from envcheck_server.api.upload import Upload
+from envcheck_server.store.interface import StoreFull
 
 
 @pytest.fixture
@@ -64,3 +72,41 @@ def test_conditions(collector, bundle, path) -> None:
 
 def test_a_bundle_that_is_not_there(collector, path) -> None:
     assert "no such bundle" in refused(collector.device().send("GET", f"/v1/bundles/{'0' * 64}"), 404).message
+
+
+def test_a_large_bundle_passes_through_memory_in_pieces(process, monkeypatch) -> None:
+    """What counts is memory that the system can't take back: the file's own pages it can."""
+    monkeypatch.setattr(collectors, "MODEL", os.urandom(64 * 1024 * 1024))
+    bundle = make_bundle()
+    process.start()
+    status = Path(f"/proc/{process.process.pid}/status")
+    held, done = [0], threading.Event()
+
+    def look() -> None:
+        while not done.wait(0.005):
+            held.append(anonymous())
+
+    def anonymous() -> int:
+        found = re.search(r"RssAnon:\s+(\d+)", status.read_text())
+        assert found is not None
+        return int(found[1]) // 1024
+
+    with process.client() as http:
+        ci = Holder(http, process.token("baseline:write"))
+        before = anonymous()
+        looking = threading.Thread(target=look)
+        looking.start()
+        assert ci.send("PUT", f"/v1/bundles/{digest(bundle)}", bundle).status_code == 200
+        assert ci.send("GET", f"/v1/bundles/{digest(bundle)}").content == bundle
+        done.set()
+        looking.join()
+    assert max(held) - before < 32
+    assert [one.name for one in process.directory.iterdir() if "tmp" in one.name] == []
+
+
+def test_no_room_for_an_upload_is_told() -> None:
+    with Upload(None) as upload:
+        upload._file.close()
+        upload._file = Path("/dev/full").open("wb", buffering=0)  # noqa: SIM115 (Upload closes it)
+        with pytest.raises(StoreFull, match="no room"):
+            upload.add(b"x")

@@ -9,8 +9,12 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Set
+from typing import TypeVar
 
 from envcheck.errors import BadInput
+
+# A file in memory, or a view of one that is mapped.
+Data = TypeVar("Data", bytes, memoryview)
 
 _LOCAL, _CENTRAL, _END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 # version needed, flags, method, time, date, CRC-32, compressed size, size, length of name, of extra field
@@ -34,45 +38,51 @@ def write_archive(members: Mapping[str, bytes]) -> bytes:
     return b"".join(_pieces(members))
 
 
-def read_archive(data: bytes, allowed: Set[str], source: str) -> dict[str, bytes]:
+def read_archive(data: Data, allowed: Set[str], source: str) -> dict[str, Data]:
     """Return the members in order; raises BadInput naming `source` and the member at fault.
 
-    Call `check_archive` when their contents have been checked.
+    Of a memoryview the members are views: nothing is copied. Call `check_archive` when their contents have
+    been checked.
     """
-    if not data.startswith(_LOCAL):
+    if not _holds(data, 0, _LOCAL):
         raise BadInput(f"{source} is not an envcheck bundle", "a bundle is made by: envcheck baseline create")
-    members: dict[str, bytes] = {}
+    members: dict[str, Data] = {}
     at = 0
-    while data.startswith(_LOCAL, at):
+    while _holds(data, at, _LOCAL):
         name, content, at = _member(data, at + len(_LOCAL), source)
         if name not in allowed:
             raise BadInput(f"{source}: a bundle has no member {name[:80]!r}", "do not run this file")
         if name in members:
             raise BadInput(f"{source}: the member {name} occurs twice", "do not run this file")
         members[name] = content
-    if not data.startswith(_CENTRAL, at):
+    if not _holds(data, at, _CENTRAL):
         raise BadInput(f"{source} is truncated or damaged behind the member {name}", _HINT)
     return members
 
 
-def check_archive(data: bytes, members: Mapping[str, bytes], source: str) -> None:
+def check_archive(data: bytes | memoryview, members: Mapping[str, bytes | memoryview], source: str) -> None:
     """Raise BadInput unless `data` is, byte by byte, the archive of `members` in this order."""
     at = 0
     for piece in _pieces(members):
-        if not data.startswith(piece, at):
+        if not _holds(data, at, piece):
             raise BadInput(f"{source} is damaged: its zip structure is not that of a bundle", _HINT)
         at += len(piece)
     if at != len(data):
         raise BadInput(f"{source} has {len(data) - at} bytes too many at its end", _HINT)
 
 
-def _member(data: bytes, at: int, source: str) -> tuple[str, bytes, int]:
+def _holds(data: bytes | memoryview, at: int, piece: bytes | memoryview) -> bool:
+    """Tell whether `piece` stands at `at`, without a copy of either."""
+    return memoryview(data)[at : at + len(piece)] == piece
+
+
+def _member(data: Data, at: int, source: str) -> tuple[str, Data, int]:
     """Read the member whose header's fields begin at `at`: name, content, and where the next one begins."""
     begin = at + _FIELDS.size
     if begin > len(data):
         raise BadInput(f"{source} is truncated", _HINT)
     _, flags, method, _, _, _, packed, size, name_length, extra = _FIELDS.unpack_from(data, at)
-    name = data[begin : begin + name_length].decode("ascii", "replace")
+    name = bytes(data[begin : begin + name_length]).decode("ascii", "replace")
     if method or flags or extra or packed != size:
         raise BadInput(
             f"{source}: the member {name[:80]!r} is compressed, encrypted or not as envcheck stores it",
@@ -84,7 +94,7 @@ def _member(data: bytes, at: int, source: str) -> tuple[str, bytes, int]:
     return name, data[begin + name_length : end], end
 
 
-def _pieces(members: Mapping[str, bytes]) -> Iterator[bytes]:
+def _pieces(members: Mapping[str, bytes | memoryview]) -> Iterator[bytes | memoryview]:
     directory: list[bytes] = []
     at = 0
     for name, content in members.items():

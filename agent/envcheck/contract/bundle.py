@@ -10,7 +10,8 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, ClassVar
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from envcheck.contract.archive import check_archive, read_archive, write_archive
 from envcheck.contract.baseline import Baseline
@@ -80,7 +81,7 @@ class Bundle:
     def baseline(self) -> Baseline:
         """Decode the baseline; raises BadInput when it is not one, or not that of the manifest."""
         where = f"{self.source}: {BASELINE}"
-        baseline = decode(self.members[BASELINE], Baseline, where, self._notice)
+        baseline = decode(bytes(self.members[BASELINE]), Baseline, where, self._notice)
         if baseline.release != self.manifest.release:
             raise BadInput(
                 f"{self.source}: the manifest says {self.manifest.release!r}, "
@@ -93,7 +94,7 @@ class Bundle:
     def fingerprint(self) -> Fingerprint:
         """Decode the training fingerprint (shared facts only)."""
         where = f"{self.source}: {FINGERPRINT}"
-        return decode(self.members[FINGERPRINT], Fingerprint, where, self._notice)
+        return decode(bytes(self.members[FINGERPRINT]), Fingerprint, where, self._notice)
 
     def signer(self) -> str | None:
         """Return the public key that signed this bundle, None when it is unsigned."""
@@ -138,26 +139,28 @@ def sign_bundle(bundle: Bundle, key: Ed25519PrivateKey) -> bytes:
     return build_bundle(bundle.manifest.release, bundle.members, key)
 
 
-def read_bundle(data: bytes, source: str, notice: Notice | None = None) -> Bundle:
+def read_bundle(data: bytes | memoryview, source: str, notice: Notice | None = None) -> Bundle:
     """Open a bundle and check every digest; `source` names it in errors.
+
+    Of a memoryview (of a mapped file, say) the members are views, so that nothing large is copied.
 
     Raises BadInput for a truncated file, a foreign or missing member, a wrong digest, a signature that
     does not verify, a newer major version, or a single byte that is not as `build_bundle` writes it.
     Nothing but manifest and signature is parsed.
     """
-    members = read_archive(data, _ALLOWED, source)
+    members: dict[str, Any] = {**read_archive(data, _ALLOWED, source)}
     if MANIFEST not in members:
         raise BadInput(f"{source} is not an envcheck bundle: it has no {MANIFEST}")
-    manifest_bytes = members.pop(MANIFEST)
-    manifest = decode(_bounded(manifest_bytes, MANIFEST, source), Manifest, f"{source}: {MANIFEST}", notice)
-    signature_bytes = members.pop(SIGNATURE, None)
+    manifest_bytes = _bounded(members.pop(MANIFEST), MANIFEST, source)
+    manifest = decode(manifest_bytes, Manifest, f"{source}: {MANIFEST}", notice)
+    signature_bytes = _bounded(members.pop(SIGNATURE), SIGNATURE, source) if SIGNATURE in members else None
     signature = _read_signature(signature_bytes, manifest_bytes, source)
     _check_digests(members, manifest, source)
     head = {MANIFEST: manifest_bytes}
     if signature_bytes is not None:
         head[SIGNATURE] = signature_bytes
     check_archive(data, {**head, **dict(sorted(members.items()))}, source)
-    return Bundle(digest(data), manifest_bytes, manifest, members, signature, source, notice)
+    return Bundle(sha256(data).hexdigest(), manifest_bytes, manifest, members, signature, source, notice)
 
 
 def _check_digests(members: Mapping[str, bytes], manifest: Manifest, source: str) -> None:
@@ -173,16 +176,16 @@ def _check_digests(members: Mapping[str, bytes], manifest: Manifest, source: str
             )
 
 
-def _bounded(data: bytes, name: str, source: str) -> bytes:
+def _bounded(data: bytes | memoryview, name: str, source: str) -> bytes:
     if len(data) > _MAX_HEAD:
         raise BadInput(f"{source}: the member {name} is larger than {_MAX_HEAD} bytes")
-    return data
+    return bytes(data)
 
 
 def _read_signature(data: bytes | None, manifest: bytes, source: str) -> Signature | None:
     if data is None:
         return None
-    signature = decode(_bounded(data, SIGNATURE, source), Signature, f"{source}: {SIGNATURE}")
+    signature = decode(data, Signature, f"{source}: {SIGNATURE}")
     try:
         raw = base64.b64decode(signature.signature, validate=True)
     except (binascii.Error, ValueError):

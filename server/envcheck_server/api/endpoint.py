@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from litestar import Request
@@ -52,6 +52,7 @@ class Call:
 
     request: HttpRequest
     site: Site
+    endpoint: Endpoint
     body: bytes
     signed: SignedRequest | None = None
     speaker: Speaker | None = None
@@ -77,7 +78,8 @@ Handler = Callable[[Call], Awaitable[Document | ASGIResponse]]
 class Endpoint:
     """One method of one route.
 
-    `body` and `answer` are documents, or None for bytes; `limit` bounds the body, None allows none.
+    `body` and `answer` are documents, or None for bytes; `limit` bounds the body, None allows none. A body
+    that is `streamed` is read by the endpoint itself, as `pieces`.
     """
 
     method: Literal["GET", "POST", "PUT"]
@@ -90,6 +92,7 @@ class Endpoint:
     limit: Limit | None = None
     query: tuple[str, ...] = ()
     gzip: bool = False
+    streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +131,9 @@ async def admit(request: HttpRequest, site: Site, endpoint: Endpoint) -> Call:
     bearer = headers.get("authorization")
     if access.scopes and (bearer is not None or not access.device):
         await site.read(site.services.tokens.authorise, _bearer(bearer), access.scopes)
-        return Call(request, site, await _body(request, site, endpoint))
+        return Call(request, site, endpoint, await _body(request, site, endpoint))
     if not access.device:
-        return Call(request, site, await _body(request, site, endpoint))
+        return Call(request, site, endpoint, await _body(request, site, endpoint))
     if "signature" not in headers:
         if bearer is not None:
             raise Forbidden("a token may not do this: only a device may", "devices sign every request")
@@ -140,8 +143,8 @@ async def admit(request: HttpRequest, site: Site, endpoint: Endpoint) -> Call:
     body = await _body(request, site, endpoint)
     signed = read_signed(request.method, _raw_path(request), _raw_query(request), body, headers)
     if access.device == "new":
-        return Call(request, site, body, signed=signed)
-    return await _admit_device(Call(request, site, body, signed=signed), access)
+        return Call(request, site, endpoint, body, signed=signed)
+    return await _admit_device(Call(request, site, endpoint, body, signed=signed))
 
 
 async def _know_key(headers: Mapping[str, str], site: Site) -> None:
@@ -152,7 +155,7 @@ async def _know_key(headers: Mapping[str, str], site: Site) -> None:
         await site.read(authentication.learn, keyid)
 
 
-async def _admit_device(call: Call, access: Access) -> Call:
+async def _admit_device(call: Call) -> Call:
     site, signed = call.site, call.signed
     if signed is None:
         raise Unauthenticated("the request is not signed")
@@ -161,10 +164,10 @@ async def _admit_device(call: Call, access: Access) -> Call:
     named = call.request.path_params.get("device", speaker.device)
     if named != speaker.device:
         raise Forbidden(f"{speaker.device} may not speak for another device")
-    if access.device == "speaker":
-        return Call(call.request, site, call.body, signed, speaker)
+    if call.endpoint.access.device == "speaker":
+        return replace(call, speaker=speaker)
     device = await site.read(authentication.accepted, speaker)
-    return Call(call.request, site, call.body, signed, speaker, device)
+    return replace(call, speaker=speaker, device=device)
 
 
 def _headers(request: HttpRequest) -> dict[str, str]:
@@ -201,23 +204,38 @@ async def _receive(request: HttpRequest, until: float) -> Any:
 
 
 async def _body(request: HttpRequest, site: Site, endpoint: Endpoint) -> bytes:
-    """Read the body, never more than the endpoint's limit of it."""
+    """Read the body, unless the endpoint reads it itself."""
+    if endpoint.streamed:
+        return b""
+    return b"".join([piece async for piece in pieces(request, site, endpoint)])
+
+
+async def pieces(request: HttpRequest, site: Site, endpoint: Endpoint) -> AsyncIterator[bytes]:
+    """Yield the body as it arrives, never more than the endpoint's limit of it.
+
+    Raises TooLarge, TooSlow, or BadInput when it breaks off or comes in an encoding that is not read here.
+    """
     limit = getattr(site.settings, endpoint.limit) if endpoint.limit else 0
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding not in ("identity", "gzip") or (encoding == "gzip" and not endpoint.gzip):
-        raise BadInput(f"a body of the encoding {encoding[:40]!r} is not read here")
-    announced = request.headers.get("content-length", "0")
-    if not announced.isdecimal() or int(announced) > limit:
-        raise TooLarge(f"the body has more than {limit} bytes")
-    body = bytearray()
-    more = True
+    _check_head(request, endpoint, limit)
     begun = asyncio.get_running_loop().time()
+    size, more = 0, True
     while more:
-        event = await _receive(request, begun + _PATIENCE_S + len(body) / _SLOWEST)
+        event = await _receive(request, begun + _PATIENCE_S + size / _SLOWEST)
         if event["type"] == "http.disconnect":
             raise BadInput("the body broke off")
-        body += event.get("body", b"")
-        if len(body) > limit:
+        piece = event.get("body", b"")
+        size += len(piece)
+        if size > limit:
             raise TooLarge(f"the body has more than {limit} bytes")
         more = event.get("more_body", False)
-    return bytes(body)
+        yield piece
+
+
+def _check_head(request: HttpRequest, endpoint: Endpoint, limit: int) -> None:
+    headers = _headers(request)
+    encoding = headers.get("content-encoding", "identity").lower()
+    if encoding not in ("identity", "gzip") or (encoding == "gzip" and not endpoint.gzip):
+        raise BadInput(f"a body of the encoding {encoding[:40]!r} is not read here")
+    announced = headers.get("content-length", "0")
+    if not announced.isdecimal() or int(announced) > limit:
+        raise TooLarge(f"the body has more than {limit} bytes")

@@ -17,16 +17,25 @@ from envcheck.contract.wire import (
     ReleasePush,
     ReleasesAnswer,
 )
-from envcheck_server.api.endpoint import Access, Call, Endpoint, Site
+from envcheck.errors import BadInput
+from envcheck_server.api.endpoint import Access, Call, Endpoint, Site, pieces
+from envcheck_server.api.upload import Upload
 from envcheck_server.service.releases import answer_of
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 async def put_bundle(call: Call) -> Document | ASGIResponse:
-    """Store a signed bundle under its digest."""
-    releases = call.site.services.releases
-    return await call.site.write(lambda: releases.put_bundle(call.part("sha256"), call.body))
+    """Store a signed bundle under its digest. However large, it passes through memory in pieces."""
+    site, releases = call.site, call.site.services.releases
+    with Upload(site.services.store.scratch) as upload:
+        async for piece in pieces(call.request, site, call.endpoint):
+            await site.read(upload.add, piece)
+        if upload.digest() != call.part("sha256"):
+            raise BadInput("the bundle's bytes do not have the digest that they are sent under")
+        data = upload.view()
+        bundle = await site.read(releases.open_bundle, call.part("sha256"), data)
+        return await site.write(lambda: releases.put_bundle(bundle, data))
 
 
 async def get_bundle(call: Call) -> Document | ASGIResponse:
@@ -48,9 +57,9 @@ async def get_bundle(call: Call) -> Document | ASGIResponse:
     if found is not None:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{bundle.size}"
     headers["Content-Length"] = str(stop - start)
-    pieces = call.site.services.store.releases.read_bundle(sha256, start, stop)
+    stored = call.site.services.store.releases.read_bundle(sha256, start, stop)
     return ASGIStreamingResponse(
-        iterator=_in_threads(call.site, pieces),
+        iterator=_in_threads(call.site, stored),
         status_code=200 if found is None else 206,
         headers=headers,
         media_type="application/octet-stream",
@@ -82,8 +91,8 @@ def _bounds(first: str, last: str, size: int) -> tuple[int, int]:
     return int(first), min(size, int(last) + 1) if last else size
 
 
-async def _in_threads(site: Site, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    while (piece := await site.read(next, pieces, None)) is not None:
+async def _in_threads(site: Site, stored: Iterator[bytes]) -> AsyncIterator[bytes]:
+    while (piece := await site.read(next, stored, None)) is not None:
         yield piece
 
 
@@ -97,6 +106,7 @@ ENDPOINTS = (
         None,
         BundleAnswer,
         "max_bundle_bytes",
+        streamed=True,
     ),
     Endpoint(
         "GET",

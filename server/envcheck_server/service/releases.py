@@ -28,10 +28,11 @@ class ReleaseService:
         self._store = store
         self._clock = clock
 
-    def put_bundle(self, sha256: str, data: bytes) -> BundleAnswer:
-        """Store a bundle; raises BadInput unless it is whole, signed, and has this digest."""
-        if digest(data) != sha256:
-            raise BadInput("the bundle's bytes do not have the digest that they are sent under")
+    def open_bundle(self, sha256: str, data: bytes | memoryview) -> Bundle:
+        """Return what is to be kept of a bundle beside its bytes, whose digest is known to be `sha256`.
+
+        Raises BadInput unless it is whole and signed. Takes a while for a large one, and writes nothing.
+        """
         opened = contract.read_bundle(data, "the bundle")
         signer = opened.signer()
         if signer is None:
@@ -40,16 +41,19 @@ class ReleaseService:
                 "sign it: envcheck baseline sign --key KEY FILE.envcheck",
             )
         reference = reference_of(opened)
-        bundle = Bundle(
+        return Bundle(
             sha256=sha256,
             size=len(data),
             release=reference.baseline.release,
             signer=signer,
-            baseline=opened.members[contract.BASELINE],
-            fingerprint=opened.members[contract.FINGERPRINT],
+            baseline=bytes(opened.members[contract.BASELINE]),
+            fingerprint=bytes(opened.members[contract.FINGERPRINT]),
         )
+
+    def put_bundle(self, bundle: Bundle, data: bytes | memoryview) -> BundleAnswer:
+        """Store a bundle that was opened; storing again changes nothing."""
         self._store.releases.put_bundle(bundle, data, self._clock())
-        return BundleAnswer(stored=sha256, size=len(data))
+        return BundleAnswer(stored=bundle.sha256, size=bundle.size)
 
     def bundle(self, sha256: str) -> Bundle:
         """Return what is known of a bundle; raises NotKnown."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol
 
 from envcheck.contract.wire import DeviceState
@@ -320,7 +321,7 @@ class Objects(Protocol):
 class Releases(Protocol):
     """Bundles and releases, and findings once judged."""
 
-    def put_bundle(self, bundle: Bundle, data: bytes, now: int) -> None:
+    def put_bundle(self, bundle: Bundle, data: bytes | memoryview, now: int) -> None:
         """Store a bundle; storing again changes nothing."""
 
     def bundle(self, sha256: str) -> Bundle | None:
@@ -382,6 +383,8 @@ class Store(Protocol):
     objects: Objects
     releases: Releases
     fleet: Fleet
+    # Where large uploads lie until they are stored; None: wherever the system puts temporary files.
+    scratch: Path | None
 
     def check(self) -> None:
         """Raise StoreBusy or StoreFull unless the store can be read and written."""

@@ -27,12 +27,12 @@ class ReleaseTable:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def put_bundle(self, bundle: Bundle, data: bytes, now: int) -> None:
+    def put_bundle(self, bundle: Bundle, data: bytes | memoryview, now: int) -> None:
         """Store a bundle; storing again changes nothing."""
         with self._database.write() as connection:
             self._database.insert_missing(connection, _BUNDLES, [{**asdict(bundle), "stored_at": now}])
             for number, start in enumerate(range(0, len(data), PIECE)):
-                piece = {"sha256": bundle.sha256, "piece": number, "data": data[start : start + PIECE]}
+                piece = {"sha256": bundle.sha256, "piece": number, "data": bytes(data[start : start + PIECE])}
                 self._database.insert_missing(connection, _PIECES, [piece])
 
     def bundle(self, sha256: str) -> Bundle | None:

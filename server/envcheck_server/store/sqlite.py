@@ -31,6 +31,8 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # Beside the database: where there is room for it, and not in memory as /tmp may be.
+        self.scratch: Path | None = path.parent
         _make_directory(path)
         self._database = Database(_engine(path, writes=False), _engine(path, writes=True))
         self.tokens: Tokens = TokenTable(self._database)
