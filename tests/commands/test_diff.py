@@ -56,7 +56,7 @@ def test_every_package_of_the_first_counts(
     assert diff(training, device) == 1
     out = capsys.readouterr().out
     assert "FAIL" in out
-    assert "numpy 1.26.4 here, 2.4.6 in training" in out
+    assert "packages.numpy 1.26.4 here, 2.4.6 in training" in " ".join(out.split())
     assert "exit 1" in out
 
 

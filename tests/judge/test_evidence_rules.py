@@ -208,7 +208,7 @@ class TestCauses:
         measured = evidence(device, outputs={"logits": metrics(rmse=None, max_abs=None)})
         findings = judge(reference(), device, measured, DEFAULT)
         (finding,) = [one for one in findings if one.path == "packages.numpy.version"]
-        assert finding.impact == "what it does to the outputs was not measured"
+        assert finding.impact == "what it does to the outputs is not known"
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from envcheck.contract.policy import Policy
     from envcheck.contract.verdict import Verdict
     from envcheck.facts.host import Target
-    from envcheck.output.verdict import Measured
+    from envcheck.output.looked_at import Measured
 
 
 @click.command()
@@ -88,7 +88,7 @@ def check(
     from envcheck.output.console import console
     from envcheck.output.verdict import verdict_text
 
-    console().print(verdict_text(verdict, title, measured, exit_code))
+    console().print(verdict_text(verdict, title, rules, measured, exit_code))
     if opened.signature is None:
         notice(f"{bundle} is not signed; devices run it from a collector only when it is")
     return exit_code
@@ -110,7 +110,7 @@ def _judge_here(
     from envcheck.judge.decide import DeviceReadings, decide
     from envcheck.judge.judge import judge
     from envcheck.judge.reference import reference_of
-    from envcheck.output.verdict import Measured
+    from envcheck.output.looked_at import Measured
     from envcheck.smoke.run import run_smoke
 
     reference = reference_of(bundle)

@@ -17,9 +17,10 @@ from envcheck.commands.common import (
 )
 from envcheck.contract.bundle import read_bundle
 from envcheck.contract.document import decode, encode
-from envcheck.contract.evidence import Evidence, Smoke
+from envcheck.contract.evidence import Smoke
 from envcheck.contract.fingerprint import Fingerprint, shared_fingerprint
 from envcheck.contract.policy import Policy
+from envcheck.contract.wire import result_of
 from envcheck.errors import BadInput
 from envcheck.judge.reference import Reference, reference_of, reference_of_fingerprint
 
@@ -37,7 +38,7 @@ def diff(a: Path, b: Path, evidence: Path | None, policy: str | None, as_json: b
 
     A is what B is held to: a fingerprint (`envcheck capture -o`) or a bundle. B is a fingerprint. With two
     fingerprints every package of A counts and only facts are judged; with a bundle B is judged as the
-    gate would, its evidence read from --evidence. Exit 0 no blocking difference, 1 some, 3 unknown.
+    gate would, evidence and readings from --evidence. Exit 0 no blocking difference, 1 some, 3 unknown.
 
     \b
     Examples:
@@ -50,10 +51,10 @@ def diff(a: Path, b: Path, evidence: Path | None, policy: str | None, as_json: b
 
     reference, rules = _reference(a, policy)
     device = decode(read_file(b, "fingerprint"), Fingerprint, str(b), notice)
-    measured = _evidence(evidence)
+    measured = _smoke(evidence)
     verdict = decide(
-        judge(reference, shared_fingerprint(device), measured, rules),
-        DeviceReadings(),
+        judge(reference, shared_fingerprint(device), measured.evidence if measured else None, rules),
+        DeviceReadings(result=result_of(measured) if measured else None),
         labels={},
         waivers=[],
         policy=rules,
@@ -70,7 +71,7 @@ def diff(a: Path, b: Path, evidence: Path | None, policy: str | None, as_json: b
     from envcheck.output.verdict import verdict_text
 
     title = f"{b.name} beside {a.name}: {describe(device, verdict.subject)}"
-    console().print(verdict_text(verdict, title, None, exit_code))
+    console().print(verdict_text(verdict, title, rules, None, exit_code))
     return exit_code
 
 
@@ -87,7 +88,5 @@ def _reference(path: Path, policy: str | None) -> tuple[Reference, Policy]:
     return reference_of_fingerprint(decode(data, Fingerprint, str(path), notice), path.stem), rules
 
 
-def _evidence(path: Path | None) -> Evidence | None:
-    if path is None:
-        return None
-    return decode(read_file(path, "smoke document"), Smoke, str(path), notice).evidence
+def _smoke(path: Path | None) -> Smoke | None:
+    return None if path is None else decode(read_file(path, "smoke document"), Smoke, str(path), notice)

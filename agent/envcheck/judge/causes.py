@@ -18,21 +18,28 @@ _ALIKE = "onnxruntime, numpy, Python, the provider and the CPU's features are"
 def explain(findings: Sequence[Finding], situation: Situation, *, outputs_judged: bool) -> list[Finding]:
     """Add what each finding means for this model (`impact`) and why it is so (`cause`, `hint`).
 
-    `outputs_judged` says whether the policy held the outputs to their floor at all: only then may their
+    `outputs_judged` says whether the policy holds the outputs to their floor at all: only then may their
     silence be taken for "unaffected".
     """
-    numeric = [finding for finding in findings if finding.path.startswith(_NUMERIC)]
-    felt = any(not finding.unknown for finding in numeric)
-    outputs_judged = outputs_judged and (felt or not numeric)
+    impact = _package_impact(findings, situation) if outputs_judged else "this policy does not judge outputs"
     explained: list[Finding] = []
     for finding in findings:
         if _is_numeric(finding, situation):
             finding = _with_cause(finding, situation)
-        elif finding.path.startswith("packages.") and not finding.impact:
-            impact = _package_impact(situation, felt=felt, outputs_judged=outputs_judged)
+        elif finding.path.startswith("packages.") and not finding.impact and not finding.unknown:
             finding = msgspec.structs.replace(finding, impact=impact)
         explained.append(finding)
     return explained
+
+
+def _package_impact(findings: Sequence[Finding], situation: Situation) -> str:
+    """Evidence outranks inventory: say whether a difference was felt."""
+    numeric = [finding for finding in findings if finding.path.startswith(_NUMERIC)]
+    if any(not finding.unknown for finding in numeric):
+        return "outputs differ from training"
+    if situation.evidence is None or numeric or any(finding.path == "evidence" for finding in findings):
+        return "what it does to the outputs is not known"
+    return "outputs are unaffected by it"
 
 
 def _is_numeric(finding: Finding, situation: Situation) -> bool:
@@ -45,13 +52,6 @@ def _is_numeric(finding: Finding, situation: Situation) -> bool:
     output = situation.evidence.outputs.get(name)
     known = name in situation.reference.baseline.outputs
     return known and output is not None and output.problem in ("", "non-finite")
-
-
-def _package_impact(situation: Situation, *, felt: bool, outputs_judged: bool) -> str:
-    """Evidence outranks inventory: say whether the difference was felt."""
-    if situation.evidence is None or not outputs_judged:
-        return "what it does to the outputs was not measured"
-    return "outputs differ from training" if felt else "outputs are unaffected by it"
 
 
 def _with_cause(finding: Finding, situation: Situation) -> Finding:

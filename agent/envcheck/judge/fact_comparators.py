@@ -119,10 +119,16 @@ def version(comparison: Comparison) -> Difference | None:
     precision = comparison.options.precision
     if _version_key(comparison.expected, precision) == _version_key(comparison.actual, precision):
         return None
-    hint = ""
-    if comparison.path[0] == "packages":
-        hint = f"pip install {comparison.path[1]}=={comparison.expected}"
-    return _differs(comparison, hint)
+    return _differs(comparison, _mend(comparison.path, comparison.expected))
+
+
+def _mend(path: tuple[str, ...], wanted: Any) -> str:
+    if path[0] == "packages":
+        return f"pip install {path[1]}=={wanted}"
+    if path == ("python", "version"):
+        minor = ".".join(str(wanted).split(".")[:2])
+        return f"serve the model with Python {minor}; --python names the interpreter that serves"
+    return ""
 
 
 def specifier(comparison: Comparison) -> Difference | None:

@@ -43,7 +43,9 @@ def judge(
         findings.extend(contradictions(evidence))
         findings.extend(evidence_findings(situation, evidence, [*filter(reads_evidence, policy.rules)]))
     findings.extend(fact_findings(situation, [rule for rule in policy.rules if not reads_evidence(rule)]))
-    outputs_judged = any(rule.compare == "noise-floor" for rule in policy.rules)
+    outputs_judged = policy.evidence == "required" and any(
+        rule.compare == "noise-floor" for rule in policy.rules
+    )
     return ordered(explain(findings, situation, outputs_judged=outputs_judged))
 
 

@@ -9,7 +9,7 @@ from envcheck.contract.baseline import Baseline, OutputReference, TensorSpec
 from envcheck.contract.fingerprint import Fingerprint
 from envcheck.contract.text import inert
 from envcheck.output.console import words
-from envcheck.output.verdict import latency_line
+from envcheck.output.looked_at import latency_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

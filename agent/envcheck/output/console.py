@@ -27,6 +27,7 @@ _STYLES = {
     "unknown": "bold yellow",
     "warn": "yellow",
     "info": "dim",
+    "seen": "dim",
 }
 
 

@@ -9,7 +9,7 @@ from envcheck.contract.baseline import Baseline
 from envcheck.contract.evidence import Evidence, OutputMetrics, Smoke, SmokeReadings
 from envcheck.contract.text import inert
 from envcheck.output.console import columns, state, words
-from envcheck.output.verdict import floor_words, in_floors, latency_line
+from envcheck.output.looked_at import floor_words, in_floors, latency_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

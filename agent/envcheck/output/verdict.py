@@ -1,15 +1,14 @@
-"""A verdict for people: what blocks, why and how to mend it first; then what is as in training."""
+"""A verdict for people: what blocks, why and how to mend it first; then what was looked at."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from envcheck.contract.baseline import Baseline
-from envcheck.contract.evidence import Evidence, SmokeReadings
+from envcheck.contract.policy import Policy
 from envcheck.contract.text import inert
 from envcheck.contract.verdict import Finding, Verdict
 from envcheck.output.console import columns, state, words
+from envcheck.output.looked_at import Measured, looked_at
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -30,15 +29,9 @@ _SUBJECTS = {
 _OUTCOME_COUNTS = (("block", False, "block"), ("block", True, "unknown"), ("warn", None, "warn"))
 
 
-class Measured(NamedTuple):
-    """What a run measured, for the lines that say what is as in training."""
-
-    baseline: Baseline
-    evidence: Evidence
-    readings: SmokeReadings
-
-
-def verdict_text(verdict: Verdict, title: str, measured: Measured | None, exit_code: int) -> RenderableType:
+def verdict_text(
+    verdict: Verdict, title: str, policy: Policy, measured: Measured | None, exit_code: int
+) -> RenderableType:
     """Return the whole screen for one verdict. `title` names the device and what serves the model."""
     from rich.console import Group
     from rich.text import Text
@@ -51,9 +44,9 @@ def verdict_text(verdict: Verdict, title: str, measured: Measured | None, exit_c
             _add_reasons(grid, finding)
     for finding in verdict.waived:
         grid.add_row("  waived", words(subject(finding.path)), words(finding.message, "dim"))
-    if measured is not None:
-        for label, text in _as_in_training(verdict, measured):
-            grid.add_row(Text.assemble("  ", state("ok")), label, words(text))
+    for line in looked_at(verdict, policy, measured):
+        style = "" if line.word == "ok" else "dim"
+        grid.add_row(Text.assemble("  ", state(line.word)), line.label, words(line.text, style))
     info = [finding for finding in verdict.findings if finding.severity == "info"]
     if info:
         grid.add_row(Text.assemble("  ", state("info")), *_info_line(info))
@@ -75,10 +68,16 @@ def _add_finding(grid: Table, finding: Finding) -> None:
     word: str = finding.severity
     if word == "block":
         word = "UNKNOWN" if finding.unknown else "FAIL"
-    message = finding.message
+    message = finding.message.removeprefix(f"{_named(finding.path)} ")
     if finding.impact:
         message = f"{message} ({finding.impact})"
     grid.add_row(Text.assemble("  ", state(word)), words(subject(finding.path)), words(message))
+
+
+def _named(path: str) -> str:
+    """Return the name that a message begins with and that its subject has told already."""
+    parts = path.split(".")
+    return parts[1] if parts[0] == "packages" and parts[2:] == ["version"] else path
 
 
 def _reasons(finding: Finding) -> tuple[str, str]:
@@ -94,74 +93,10 @@ def _add_reasons(grid: Table, finding: Finding) -> None:
             grid.add_row("", Text(label, style="dim"), words(text))
 
 
-def _as_in_training(verdict: Verdict, measured: Measured) -> Iterator[tuple[str, str]]:
-    """Say what was looked at and found as in training: silence could mean that nobody looked."""
-    told = {subject(finding.path) for finding in verdict.findings if finding.severity != "info"}
-    evidence, readings = measured.evidence, measured.readings
-    if evidence.ending.status != "ok":
-        return
-    if "outputs" not in told and evidence.outputs:
-        yield "outputs", ", ".join(outputs_line(measured.baseline, evidence))
-    if "accuracy" not in told and evidence.accuracy is not None:
-        trained = measured.baseline.evidence.accuracy
-        yield "accuracy", f"{evidence.accuracy:.3f}" + (f" ({trained:.3f} in training)" if trained else "")
-    if "providers" not in told:
-        yield "providers", f"every heavy node on {', '.join(evidence.registered[:1])}, as in training"
-    if "latency" not in told and readings.latency is not None:
-        yield "latency", latency_line(readings)
-    if "memory" not in told and readings.peak_memory_mb is not None:
-        yield "memory", f"{readings.peak_memory_mb:.0f} MB at most"
-
-
-def outputs_line(baseline: Baseline, evidence: Evidence) -> Iterator[str]:
-    """Yield one phrase per output: its error in floors, and its decisions."""
-    for name, metrics in sorted(evidence.outputs.items()):
-        reference = baseline.outputs.get(name)
-        phrase = inert(name)
-        if reference is not None and reference.floor is not None and metrics.rmse is not None:
-            phrase += f" {in_floors(metrics.rmse, reference.floor.rms)} {floor_words(reference.floor.basis)}"
-        elif metrics.differing is not None:
-            phrase += " equal" if metrics.differing == 0 else f" {metrics.differing} differ"
-        decisions = metrics.decisions
-        if decisions is not None:
-            agreeing = decisions.total - decisions.flipped
-            phrase += f"; {agreeing} of {decisions.total} decisions as in training"
-        yield phrase
-
-
-def in_floors(error: float, floor: float) -> str:
-    """Write an RMSE as a multiple of the floor."""
-    if floor > 0:
-        return f"RMSE {error / floor:.2g}x"
-    return "RMSE 0x" if error == 0 else f"RMSE {error:.2g} over a floor of 0:"
-
-
-def floor_words(basis: str) -> str:
-    """Say what a floor is."""
-    words_for = {"quantisation-error": "the quantisation error", "quantum": "half a quantum's effect"}
-    return words_for.get(basis, "the noise floor")
-
-
-def latency_line(readings: SmokeReadings) -> str:
-    """Write the latency: p50 always, p90 where there were runs enough."""
-    latency = readings.latency
-    if latency is None:
-        return "not measured"
-    p90 = f", p90 {milliseconds(latency.p90_ms)}" if latency.p90_ms is not None else ""
-    runs = "1 run" if latency.runs == 1 else f"{latency.runs} runs"
-    return f"p50 {milliseconds(latency.p50_ms)}{p90} over {runs}"
-
-
-def milliseconds(value: float) -> str:
-    """Write a time with three digits, in seconds from one second on."""
-    return f"{value:.3g} ms" if value < 1000 else f"{value / 1000:.3g} s"
-
-
 def _info_line(info: list[Finding]) -> tuple[str, Text]:
     shown = ", ".join(subject(finding.path) for finding in info[:4])
     more = f" and {len(info) - 4} more" if len(info) > 4 else ""
-    noun = "difference does" if len(info) == 1 else "differences do"
-    return f"{len(info)} more", words(f"{noun} not matter to this model: {shown}{more}", "dim")
+    return f"{len(info)} more", words(f"for information only: {shown}{more}", "dim")
 
 
 def _last_line(verdict: Verdict, exit_code: int) -> Text:
