@@ -15,6 +15,7 @@ COMMANDS = {
     "migrate": "Bring the database up to date.",
     "token": "Create, list and revoke tokens.",
     "device": "List, accept, revoke and label devices.",
+    "release": "List and retire releases.",
     "db": "Look after the database.",
 }
 

@@ -53,9 +53,10 @@ def test_a_command_says_of_itself_what_the_table_says(
     assert line.endswith(".")
 
 
-@pytest.mark.parametrize("path", [path for path in LEAVES if path.startswith("envcheck ")])
+@every_leaf
 def test_help_has_an_example_to_type(path: str, capsys: pytest.CaptureFixture[str]) -> None:
-    shown = help_of(envcheck, path.split()[1:], capsys)
+    program, *names = path.split()
+    shown = help_of({"envcheck": envcheck, "envcheck-server": envcheck_server}[program], names, capsys)
     examples = shown[shown.index("  Examples:") + 1 :] if "  Examples:" in shown else shown[2:]
     assert [line for line in examples if path in line], f"{path} --help shows no example"
 
@@ -77,4 +78,12 @@ def test_every_command_of_the_design_is_there() -> None:
         *("smoke", "diff", "check", "enroll", "report", "push", "gate"),
     }
     server = {path.removeprefix("envcheck-server ") for path in LEAVES if path.startswith("envcheck-server ")}
-    assert server >= {"serve", "migrate", "token create", "token revoke", "token list", "device list"}
+    assert server >= {
+        "serve",
+        "migrate",
+        "token create",
+        "token revoke",
+        "token list",
+        "device list",
+        "release retire",
+    }

@@ -36,7 +36,7 @@ def ask(tmp_path, monkeypatch, capsys):
 
 def test_help_needs_no_server_and_names_every_command() -> None:
     told = CliRunner().invoke(envcheck_server, ["--help"]).output
-    for name in ("serve", "migrate", "token", "device", "db"):
+    for name in ("serve", "migrate", "token", "device", "release", "db"):
         assert f"  {name}" in told
     assert "Exit codes" in told
 
@@ -86,6 +86,7 @@ def test_a_token_is_shown_once_and_alone(ask) -> None:
         ["device", "label", "nobody", "site=berlin"],
         ["device", "list", "--selector", "a=b,,"],
         ["device", "list", "--release", "digits@1.0"],
+        ["release", "retire", "digits@1.0"],
         ["serve", "--port", "70000"],
         ["nonsense"],
     ],
@@ -171,6 +172,13 @@ def test_the_fleet_table(ask, collector, store, monkeypatch) -> None:
     assert [one["device"] for one in found["devices"]] == ["press-01"]
     assert "epoch 1" in ask("device", "accept", "press-03")[1]
     assert "site=bonn" in ask("device", "label", "press-03", "site=bonn", "line-")[1]
+    listed = ask("release", "list")[1].splitlines()
+    assert listed[1].split()[:2] == ["digits@1.0", "1"]
+    assert listed[1].endswith("offered  every device")
+    assert ask("release", "retire", "digits@1.0")[1] == "digits@1.0 is retired\n"
+    assert "retired 20" in ask("release", "list")[1]
+    assert json.loads(ask("release", "list", "--json")[1])["releases"][0]["retired"] is True
+    assert ask("device", "list", "--release", "digits@1.0")[0] == 2
     assert ask("device", "revoke", "press-03")[0] == 0
     assert "revoked" in ask("device", "list")[1]
     counts = json.loads(ask("db", "stats", "--json")[1])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import signal
 
+import pytest
 from support import builders
 from support.collector import Device, Holder, evidence_of, make_bundle, refused, told
 
 from envcheck.contract.canonical import digest
 from envcheck.contract.document import encode
 from envcheck.contract.fingerprint import Section
-from envcheck.contract.wire import FleetAnswer, ReleasesAnswer
+from envcheck.contract.wire import BundleAnswer, FleetAnswer, ReleasesAnswer
+from envcheck.errors import BadInput
 from envcheck.judge.policies import builtin_policy
 
 
@@ -84,6 +86,34 @@ def test_everything_over_real_http_and_after_a_restart(process) -> None:
         assert process.run("device", "revoke", "press-07").returncode == 0
         assert "revoked" in refused(device.put_report(device.compose()), 403).message
     assert process.stop(signal.SIGINT) == 130
+
+
+def test_a_retired_release_is_offered_to_nobody_until_it_is_pushed_again(collector) -> None:
+    ci, gate = collector.holder("baseline:write"), collector.holder("gate:read")
+    bundle, newer = make_bundle(), make_bundle(version="2.0")
+    ci.push(bundle)
+    ci.push(newer)
+    device = collector.device()
+    assert {one.release for one in device.report().releases} == {"digits@1.0", "digits@2.0"}
+    collector.services.releases.retire("digits@1.0")
+    again = collector.services.releases.retire("digits@1.0")
+    assert (again.revision, collector.services.store.stats()["revisions"]) == (1, 2)
+    assert [one.release for one in device.report().releases] == ["digits@2.0"]
+    problem = refused(gate.ask_gate("digits@1.0"), 409)
+    assert "retired" in problem.message
+    assert refused(gate.send("GET", "/v1/devices?release=digits@1.0"), 409).message
+    assert gate.ask_gate("digits@2.0").status_code == 200
+    listed = told(gate.send("GET", "/v1/releases"), ReleasesAnswer).releases
+    assert {one.release: one.retired for one in listed} == {"digits@1.0": True, "digits@2.0": False}
+    other = make_bundle(samples=7)
+    told(ci.send("PUT", f"/v1/bundles/{digest(other)}", other), BundleAnswer)
+    assert "another bundle" in refused(ci.release("digits@1.0", digest(other)), 409).message
+    back = ci.push(bundle)
+    assert (back.revision, back.retired) == (2, False)
+    assert {one.release for one in device.report().releases} == {"digits@1.0", "digits@2.0"}
+    assert gate.ask_gate("digits@1.0").status_code == 200
+    with pytest.raises(BadInput, match=r"no release 'digits@9'"):
+        collector.services.releases.retire("digits@9")
 
 
 def test_releases_are_listed(collector) -> None:

@@ -134,7 +134,10 @@ class ReleasePush(Document, frozen=True, kw_only=True):
 
 
 class ReleaseAnswer(Document, frozen=True, kw_only=True):
-    """The release as the collector holds it; `revision` counts changes of its policy or selector."""
+    """The release as the collector holds it; `revision` counts changes of its policy or selector.
+
+    One that is `retired` is offered to no device any more.
+    """
 
     FORMAT: ClassVar[str] = "envcheck.release-answer/1.0"
 
@@ -143,6 +146,7 @@ class ReleaseAnswer(Document, frozen=True, kw_only=True):
     policy: str
     selector: str
     revision: Count
+    retired: bool = False
 
 
 class ReleasesAnswer(Document, frozen=True, kw_only=True):

@@ -18,7 +18,13 @@ def db() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @settings_options("database")
 def stats(as_json: bool, database: str | None) -> None:
-    """Count rows, and bytes on the disk."""
+    """Count rows, and bytes on the disk.
+
+    \b
+    Examples:
+      envcheck-server db stats
+      envcheck-server db stats --json
+    """
     with open_store(database) as store:
         counts = store.stats()
     if as_json:

@@ -29,7 +29,13 @@ def device() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one document with all of them.")
 @settings_options("database")
 def list_devices(release: str, selector: str, as_json: bool, database: str | None) -> None:
-    """List devices: the fleet table."""
+    """List devices: the fleet table.
+
+    \b
+    Examples:
+      envcheck-server device list
+      envcheck-server device list --release digits@1.3 --selector line=press
+    """
     with open_store(database) as store:
         found = list(_all(store, selector, release))
     if as_json:
@@ -45,7 +51,15 @@ def list_devices(release: str, selector: str, as_json: bool, database: str | Non
 )
 @settings_options("database")
 def accept(name: str, key: str, database: str | None) -> None:
-    """Accept the key with which a device waits; one accepted before is revoked."""
+    """Accept the key with which a device waits, or that of one in quarantine.
+
+    A key that was accepted before is revoked.
+
+    \b
+    Examples:
+      envcheck-server device accept press-07
+      envcheck-server device accept press-07 --key 3f9a
+    """
     with open_store(database) as store:
         accepted = EnrolmentService(store, clock).accept(name, key)
     click.echo(f"{inert(name)} is accepted with the key {accepted.key_id[:8]}, epoch {accepted.epoch}")
@@ -55,7 +69,12 @@ def accept(name: str, key: str, database: str | None) -> None:
 @click.argument("name", metavar="DEVICE")
 @settings_options("database")
 def revoke(name: str, database: str | None) -> None:
-    """Revoke a device; acts on its next request."""
+    """Revoke a device and every key of it; acts on its next request.
+
+    \b
+    Examples:
+      envcheck-server device revoke press-07
+    """
     with open_store(database) as store:
         EnrolmentService(store, clock).revoke(name)
     click.echo(f"{inert(name)} is revoked")
@@ -66,7 +85,12 @@ def revoke(name: str, database: str | None) -> None:
 @click.argument("labels", metavar="K=V|K-...", nargs=-1, required=True)
 @settings_options("database")
 def label(name: str, labels: tuple[str, ...], database: str | None) -> None:
-    """Set labels (K=V) of a device, or remove them (K-)."""
+    """Set labels (K=V) of a device, or remove them (K-).
+
+    \b
+    Examples:
+      envcheck-server device label press-07 site=berlin old-
+    """
     remove = tuple(one[:-1] for one in labels if one.endswith("-") and "=" not in one)
     given = dict(parse_label(one) for one in labels if not (one.endswith("-") and "=" not in one))
     with open_store(database) as store:

@@ -14,6 +14,11 @@ def migrate(database: str | None) -> None:
     """Bring the database up to date.
 
     An empty database is made ready. Running it again changes nothing. Back the file up first.
+
+    \b
+    Examples:
+      envcheck-server migrate
+      envcheck-server migrate --database /var/lib/envcheck/collector.db
     """
     from envcheck_server.store.sqlite import SqliteStore
 

@@ -59,7 +59,12 @@ def create(
 @token.command(name="list")
 @settings_options("database")
 def list_tokens(database: str | None) -> None:
-    """List tokens. Their secrets are not known here."""
+    """List tokens. Their secrets are not known here.
+
+    \b
+    Examples:
+      envcheck-server token list
+    """
     with open_store(database) as store:
         tokens = store.tokens.all()
     from rich.table import Table
@@ -78,7 +83,12 @@ def list_tokens(database: str | None) -> None:
 @click.argument("ident", metavar="ID")
 @settings_options("database")
 def revoke(ident: str, database: str | None) -> None:
-    """Revoke a token. Devices that enrolled with it stay enrolled."""
+    """Revoke a token by its id. Devices that enrolled with it stay enrolled.
+
+    \b
+    Examples:
+      envcheck-server token revoke 5f0c21aa
+    """
     with open_store(database) as store:
         TokenService(store, clock).revoke(ident)
     click.echo(f"token {inert(ident)} is revoked")

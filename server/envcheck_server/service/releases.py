@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 
 from envcheck.contract import bundle as contract
@@ -17,7 +18,7 @@ from envcheck.judge.decide import parse_age
 from envcheck.judge.policies import check_policy
 from envcheck.judge.reference import reference_of
 from envcheck_server.service.errors import Conflict, NotKnown
-from envcheck_server.service.times import LONGEST_AGE_S, Clock
+from envcheck_server.service.times import LONGEST_AGE_S, Clock, written
 from envcheck_server.store.interface import Bundle, Release, Store
 
 
@@ -63,7 +64,7 @@ class ReleaseService:
         return bundle
 
     def push(self, release: str, push: ReleasePush) -> ReleaseAnswer:
-        """Create a release or a new revision of it; the same again changes nothing.
+        """Create a release or a new revision of it; the same again changes nothing, unless it was retired.
 
         Raises BadInput for a policy or selector that does not hold, NotKnown for a bundle that was not
         uploaded, Conflict for another bundle under a name that was given.
@@ -89,15 +90,27 @@ class ReleaseService:
         )
         return answer_of(self._store.releases.put(pushed, lambda current: _revise(pushed, current)))
 
-    def find(self, release: str) -> Release:
-        """Return a release; raises NotKnown with names that are close."""
+    def retire(self, release: str) -> Release:
+        """Offer a release to no device any more; raises NotKnown. Another push of it brings it back."""
         found = self._store.releases.find(release)
         if found is None:
             raise self._unknown(release)
+        return self._store.releases.put(found, lambda current: _retire(current, self._clock()))
+
+    def find(self, release: str) -> Release:
+        """Return a release; raises NotKnown with names that are close, Conflict for one that is retired."""
+        found = self._store.releases.find(release)
+        if found is None:
+            raise self._unknown(release)
+        if found.retired_at is not None:
+            raise Conflict(
+                f"{release} was retired at {written(found.retired_at)}: no device runs it any more",
+                "ask about another one, or push it again",
+            )
         return found
 
     def all(self) -> list[Release]:
-        """Return every release, newest first."""
+        """Return every release, retired ones too, newest first."""
         return self._store.releases.all()
 
     def _unknown(self, release: str) -> NotKnown:
@@ -124,12 +137,17 @@ def answer_of(release: Release) -> ReleaseAnswer:
         policy=release.policy_digest,
         selector=release.selector,
         revision=release.revision,
+        retired=release.retired_at is not None,
     )
 
 
 @lru_cache(maxsize=1024)
 def _selector(text: str) -> Selector:
     return parse_selector(text)
+
+
+def _retire(current: Release | None, now: int) -> Release | None:
+    return None if current is None or current.retired_at is not None else replace(current, retired_at=now)
 
 
 def _revise(pushed: Release, current: Release | None) -> Release | None:
@@ -140,7 +158,8 @@ def _revise(pushed: Release, current: Release | None) -> Release | None:
             f"{pushed.release} was released before with another bundle",
             "a release never changes: give the new one another version",
         )
-    if (current.policy_digest, current.selector) == (pushed.policy_digest, pushed.selector):
+    same = (current.policy_digest, current.selector) == (pushed.policy_digest, pushed.selector)
+    if same and current.retired_at is None:
         return None
     return Release(
         release=pushed.release,

@@ -162,6 +162,7 @@ class Release:
     policy_digest: str
     selector: str
     created_at: int
+    retired_at: int | None = None
 
 
 Receipt = Literal["stored", "repeated", "older", "forked", "epoch", "key", "state", "clone", "gone"]
@@ -173,7 +174,7 @@ CLONED: tuple[Receipt, ...] = ("clone", "forked")
 class Received:
     """What became of a report.
 
-    `device` is the row as it was before, `missing` objects never seen, `releases` all that there are.
+    `device` is the row as it was before, `missing` objects never seen, `releases` all that are not retired.
     """
 
     receipt: Receipt
@@ -337,7 +338,7 @@ class Releases(Protocol):
         """Return a release in its current revision."""
 
     def all(self) -> list[Release]:
-        """Return every release in its current revision, newest release first."""
+        """Return every release in its current revision, retired ones too, newest release first."""
 
     def findings(self, keys: Collection[FindingsKey]) -> dict[FindingsKey, bytes]:
         """Return what was judged before."""

@@ -19,6 +19,8 @@ _REVISIONS = tables.revisions
 _FINDINGS = tables.findings
 
 PIECE = 1024 * 1024
+_HEAD = ("release", "bundle", "revision", "created_at", "retired_at")
+_REVISION = ("release", "revision", "policy", "policy_digest", "selector", "created_at")
 
 
 class ReleaseTable:
@@ -61,7 +63,7 @@ class ReleaseTable:
             current = _find(connection, release.release)
             planned = plan(current)
             if planned is not None:
-                _write(connection, planned)
+                self._write(connection, planned)
             return planned or current or release
 
     def find(self, release: str) -> Release | None:
@@ -70,7 +72,7 @@ class ReleaseTable:
             return _find(connection, release)
 
     def all(self) -> list[Release]:
-        """Return every release in its current revision, newest release first."""
+        """Return every release in its current revision, retired ones too, newest release first."""
         with self._database.read() as connection:
             return all_releases(connection)
 
@@ -92,10 +94,21 @@ class ReleaseTable:
         with self._database.write() as connection:
             self._database.insert_missing(connection, _FINDINGS, rows)
 
+    def _write(self, connection: Connection, release: Release) -> None:
+        head = {name: getattr(release, name) for name in _HEAD}
+        this = update(_RELEASES).where(_RELEASES.c.release == release.release)
+        changes = {"revision": release.revision, "retired_at": release.retired_at}
+        if connection.execute(this.values(changes)).rowcount == 0:
+            connection.execute(insert(_RELEASES), head)
+        row = {name: getattr(release, name) for name in _REVISION}
+        self._database.insert_missing(connection, _REVISIONS, [row])
 
-def all_releases(connection: Connection) -> list[Release]:
-    """Return every release in its current revision, newest release first."""
+
+def all_releases(connection: Connection, *, retired: bool = True) -> list[Release]:
+    """Return every release in its current revision, newest first, the retired ones as asked."""
     query = _current().order_by(_RELEASES.c.created_at.desc(), _RELEASES.c.release)
+    if not retired:
+        query = query.where(_RELEASES.c.retired_at.is_(None))
     return [Release(*row) for row in connection.execute(query)]
 
 
@@ -110,18 +123,10 @@ def _current() -> Select[Any]:
         _REVISIONS.c.policy_digest,
         _REVISIONS.c.selector,
         _RELEASES.c.created_at,
+        _RELEASES.c.retired_at,
     ).select_from(_RELEASES.join(_REVISIONS, same).join(_BUNDLES, _BUNDLES.c.sha256 == _RELEASES.c.bundle))
 
 
 def _find(connection: Connection, release: str) -> Release | None:
     row = connection.execute(_current().where(_RELEASES.c.release == release)).first()
     return None if row is None else Release(*row)
-
-
-def _write(connection: Connection, release: Release) -> None:
-    head = {name: getattr(release, name) for name in ("release", "bundle", "revision", "created_at")}
-    this = update(_RELEASES).where(_RELEASES.c.release == release.release)
-    if connection.execute(this.values(revision=release.revision)).rowcount == 0:
-        connection.execute(insert(_RELEASES), head)
-    names = ("release", "revision", "policy", "policy_digest", "selector", "created_at")
-    connection.execute(insert(_REVISIONS), {name: getattr(release, name) for name in names})

@@ -65,7 +65,7 @@ class ReportTable:
             self._write(connection, stored)
             _quarantine(connection, before, rows)
             missing = self._missing(connection, [new.statement for new in batch])
-            releases = all_releases(connection)
+            releases = all_releases(connection, retired=False)
         self._learn(missing)
         return [
             Received(receipt, row, missing.get(new.statement.id, []), releases)

@@ -141,6 +141,7 @@ releases = Table(
     Column("bundle", String, nullable=False),
     Column("revision", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("retired_at", BigInteger),
 )
 
 revisions = Table(
