@@ -53,6 +53,17 @@ def constant() -> bytes:
     return model_bytes(nodes, *shapes, {"zero": np.zeros(8, np.float32)})
 
 
+def empty() -> bytes:
+    """All rows of which something holds that never does: none."""
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["m"], axes=[1], keepdims=0),
+        helper.make_node("Greater", ["m", "high"], ["c"]),
+        helper.make_node("Compress", ["x", "c"], ["y"], axis=0),
+    ]
+    shapes = [value("x", FLOAT, ["n", 8])], [value("y", FLOAT, None)]
+    return model_bytes(nodes, *shapes, {"high": np.array(1e9, np.float32)}, opset=13)
+
+
 def external(tmp_path: Path) -> bytes:
     model = onnx.load_from_string(classifier())
     places = {"save_as_external_data": True, "location": "weights.bin", "size_threshold": 0}
@@ -91,6 +102,7 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, Any], str]] = {
     "nothing to expect from": ({}, {"expect_accuracy": 0.9}, "there are no labels"),
     "a random model": ({"model": single("RandomNormalLike")}, {}, "draws random numbers"),
     "NaN comes out": ({"model": single("Log")}, {}, "are NaN or infinite in training"),
+    "empty": ({"model": empty()}, {}, "output y is empty for these inputs"),
     "always the same": ({"model": constant()}, {}, "these inputs exercise nothing"),
     "unknown operator": ({"model": single("Frobnicate")}, {}, "model does not run here"),
     "unknown domain": ({"model": single("Own", domain="my.ops")}, {}, "model does not run here"),

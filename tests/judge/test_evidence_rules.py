@@ -17,6 +17,7 @@ from envcheck.judge.policies import builtin_policy, load_policy
 from envcheck.judge.reference import Reference
 
 DEFAULT, STRICT = builtin_policy("default"), builtin_policy("strict")
+NOTHING: dict[str, Any] = {"basis": "float64", "scale": 0.0, "rms": 0.0, "max": 0.0}
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
@@ -74,6 +75,15 @@ class TestOutputs:
         (finding,) = judged(evidence(accuracy=None), policy, unlabelled)
         assert (finding.severity, finding.unknown) == ("block", True)
         assert judged(evidence(accuracy=None), DEFAULT, unlabelled) == []
+
+    def test_outputs_without_elements_prove_nothing(self) -> None:
+        """Only the two rules on outputs: with a third that has something to judge, that one decides."""
+        empty = OutputReference(dtype="float32", shape=[0, 10], decides=True, floor=Floor(**NOTHING))
+        measured = metrics(shape=[0, 10], elements=0, rmse=0.0, max_abs=0.0, decisions=Decisions(total=0))
+        policy = own("path: evidence.outputs.*, compare: noise-floor, severity: block")
+        held_to = reference(outputs={"logits": empty})
+        (finding,) = judged(evidence(outputs={"logits": measured}), policy, held_to)
+        assert (finding.severity, finding.unknown) == ("block", True)
 
 
 class TestTheLimit:

@@ -74,6 +74,11 @@ def check_alive(references: Mapping[str, Array], samples: int, *, non_finite: bo
     """Refuse outputs that prove nothing, unless `non_finite` or `constant` accepts them; raises BadInput."""
     np = numpy()
     for name, array in references.items():
+        if not array.size and not constant:
+            raise BadInput(
+                f"output {name} is empty for these inputs, {list(array.shape)}: nothing is compared",
+                "give inputs to which the model has an answer; if this is meant, say --accept-constant",
+            )
         if array.dtype.kind not in "fc":
             continue
         bad = int(array.size - np.count_nonzero(np.isfinite(array)))

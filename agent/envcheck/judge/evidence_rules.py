@@ -42,9 +42,10 @@ def evidence_findings(situation: Situation, evidence: Evidence, rules: Sequence[
 
 def _judges_anything(names: set[str], baseline: Baseline) -> bool:
     """Tell whether some rule has something of this baseline to hold a device to."""
+    whole = [output for output in baseline.outputs.values() if 0 not in output.shape]
     judged = {
-        "noise-floor": bool(baseline.outputs),
-        "decisions": any(output.decides for output in baseline.outputs.values()),
+        "noise-floor": bool(whole),
+        "decisions": any(output.decides for output in whole),
         "accuracy": baseline.evidence.accuracy is not None,
         "saturation": baseline.graph.saturable > 0,
     }
