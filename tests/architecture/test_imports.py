@@ -40,9 +40,9 @@ SERVER = {
     "settings": OF_THE_AGENT,
     "store": OF_THE_AGENT,
     # The service owns the interface that stores implement.
-    "service": {*OF_THE_AGENT, "store.interface", "settings"},
-    "api": {*OF_THE_AGENT, "service", "settings", "store.interface"},
-    "web": {*OF_THE_AGENT, "service", "settings", "store.interface"},
+    "service": {*OF_THE_AGENT, "store.interface", "store.values", "settings"},
+    "api": {*OF_THE_AGENT, "service", "settings", "store.interface", "store.values"},
+    "web": {*OF_THE_AGENT, "service", "settings", "store.interface", "store.values"},
     # The only wiring.
     "app": {*OF_THE_AGENT, "settings", "store", "service", "api", "web"},
     "commands": {*OF_THE_AGENT, "settings", "store", "service", "api", "web", "app", "cli"},

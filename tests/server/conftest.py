@@ -21,8 +21,9 @@ from support.collector import Device, Holder
 from envcheck_server.app import create_app
 from envcheck_server.service.services import Services, make_services
 from envcheck_server.settings import Settings
-from envcheck_server.store.interface import Scope, Store
+from envcheck_server.store.interface import Store
 from envcheck_server.store.sqlite import SqliteStore, open_sqlite
+from envcheck_server.store.values import Scope
 
 
 @pytest.fixture(scope="session")

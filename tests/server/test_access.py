@@ -11,7 +11,7 @@ from support.collector import Device, Holder, refused
 from envcheck.contract.document import encode
 from envcheck_server.api.endpoints import ENDPOINTS
 from envcheck_server.api.openapi import describe
-from envcheck_server.store.interface import Scope
+from envcheck_server.store.values import Scope
 
 # What everybody may ask: whether the collector lives, and what it offers.
 OPEN = {"/healthz", "/readyz", "/schema/openapi.json"}

@@ -12,7 +12,7 @@ from envcheck_server.api.openapi import describe
 from envcheck_server.api.problems import _STATUSES
 from envcheck_server.cli import COMMANDS, envcheck_server
 from envcheck_server.settings import SETTINGS
-from envcheck_server.store.interface import Scope
+from envcheck_server.store.values import Scope
 
 DOCS = Path(__file__).parents[2] / "docs"
 COLLECTOR = (DOCS / "collector.md").read_text(encoding="utf-8")

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
 
-from envcheck_server.store.interface import (
+from envcheck_server.store.interface import Store
+from envcheck_server.store.values import (
     Bundle,
     Cuts,
     Device,
@@ -21,7 +22,6 @@ from envcheck_server.store.interface import (
     Received,
     Release,
     Statement,
-    Store,
     Token,
 )
 

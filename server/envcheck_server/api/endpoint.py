@@ -18,7 +18,7 @@ from envcheck_server.service.authentication import Speaker, read_claim, read_sig
 from envcheck_server.service.errors import Forbidden, TooLarge, TooSlow, Unauthenticated
 from envcheck_server.service.services import Services
 from envcheck_server.settings import Settings
-from envcheck_server.store.interface import Device, Scope
+from envcheck_server.store.values import Device, Scope
 
 T = TypeVar("T")
 D = TypeVar("D", bound=Document)

@@ -12,7 +12,7 @@ from envcheck.judge.decide import parse_age
 from envcheck_server.commands.options import clock, open_store, settings_options
 from envcheck_server.service.times import written
 from envcheck_server.service.tokens import SCOPES, TokenService
-from envcheck_server.store.interface import Scope, Token
+from envcheck_server.store.values import Scope, Token
 
 
 @click.group()

@@ -11,7 +11,8 @@ from envcheck.contract.keys import is_signed_by
 from envcheck.errors import BadInput
 from envcheck_server.service.errors import Forbidden, Unauthenticated
 from envcheck_server.service.times import Clock, written
-from envcheck_server.store.interface import Device, Key, Store
+from envcheck_server.store.interface import Store
+from envcheck_server.store.values import Device, Key
 
 _MOST_KEYS = 100_000
 

@@ -13,7 +13,8 @@ from envcheck.errors import BadInput
 from envcheck_server.service.errors import Conflict, Forbidden, NotKnown, Unauthenticated
 from envcheck_server.service.times import Clock
 from envcheck_server.service.tokens import check_token, secret_hash
-from envcheck_server.store.interface import Device, EnrolmentFacts, EnrolmentPlan, Key, Store
+from envcheck_server.store.interface import Store
+from envcheck_server.store.values import Device, EnrolmentFacts, EnrolmentPlan, Key
 
 _MAX_HARDWARE = 128
 

@@ -12,7 +12,8 @@ from envcheck_server.service.gate import GateService, worst
 from envcheck_server.service.judgements import JudgementService
 from envcheck_server.service.releases import ReleaseService
 from envcheck_server.service.times import written
-from envcheck_server.store.interface import Device, Group, Statement, Store
+from envcheck_server.store.interface import Store
+from envcheck_server.store.values import Device, Group, Statement
 
 _PAGE = 500
 

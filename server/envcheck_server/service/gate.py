@@ -18,7 +18,8 @@ from envcheck_server.service.common import Environment, in_common
 from envcheck_server.service.judgements import Case, Held, JudgementService
 from envcheck_server.service.releases import ReleaseService
 from envcheck_server.service.times import LONGEST_AGE_S, Clock, moment
-from envcheck_server.store.interface import Cuts, Group, Readings, Statement, Store, Survey
+from envcheck_server.store.interface import Store
+from envcheck_server.store.values import Cuts, Group, Readings, Statement, Survey
 
 # Why a device that may not speak is unknown, and what to do about it.
 _STATES = {

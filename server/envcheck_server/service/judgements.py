@@ -19,7 +19,8 @@ from envcheck.judge.reference import Reference
 from envcheck_server.service.errors import NotKnown
 from envcheck_server.service.objects import KINDS
 from envcheck_server.service.times import Clock
-from envcheck_server.store.interface import FindingsKey, Release, Store
+from envcheck_server.store.interface import Store
+from envcheck_server.store.values import FindingsKey, Release
 
 D = TypeVar("D", bound=Document)
 

@@ -19,7 +19,8 @@ from envcheck.judge.policies import check_policy
 from envcheck.judge.reference import reference_of
 from envcheck_server.service.errors import Conflict, NotKnown
 from envcheck_server.service.times import LONGEST_AGE_S, Clock, written
-from envcheck_server.store.interface import Bundle, Release, Store
+from envcheck_server.store.interface import Store
+from envcheck_server.store.values import Bundle, Release
 
 
 class ReleaseService:

@@ -16,7 +16,7 @@ from envcheck_server.service.errors import Conflict
 from envcheck_server.service.releases import offers
 from envcheck_server.service.times import Clock, read_seconds
 from envcheck_server.service.writer import Writer
-from envcheck_server.store.interface import CLONED, Device, NewReport, Receipt, Received, Statement
+from envcheck_server.store.values import CLONED, Device, NewReport, Receipt, Received, Statement
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MOST_RESULTS = 256

@@ -11,7 +11,8 @@ from envcheck.contract.selector import is_label
 from envcheck.errors import BadInput
 from envcheck_server.service.errors import Forbidden, NotKnown, Unauthenticated
 from envcheck_server.service.times import LONGEST_AGE_S, Clock, written
-from envcheck_server.store.interface import Scope, Store, Token
+from envcheck_server.store.interface import Store
+from envcheck_server.store.values import Scope, Token
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 # What a scope may do beside its own; `admin` may do everything that a token can.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from envcheck_server.service.errors import Busy
-from envcheck_server.store.interface import NewReport, Received
+from envcheck_server.store.values import NewReport, Received
 
 T = TypeVar("T")
 

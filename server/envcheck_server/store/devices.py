@@ -11,9 +11,9 @@ from sqlalchemy import Connection, Select, delete, insert, select, update
 
 from envcheck_server.store import tables
 from envcheck_server.store.database import Database
-from envcheck_server.store.interface import Device, EnrolmentFacts, EnrolmentPlan, Key
 from envcheck_server.store.tables import STATES
 from envcheck_server.store.tokens import token_of
+from envcheck_server.store.values import Device, EnrolmentFacts, EnrolmentPlan, Key
 
 _DEVICES = tables.devices
 _KEYS = tables.device_keys

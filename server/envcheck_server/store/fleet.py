@@ -11,8 +11,8 @@ from sqlalchemy import ColumnElement, Connection, Integer, and_, case, func, lit
 from envcheck_server.store import tables
 from envcheck_server.store.database import Database
 from envcheck_server.store.devices import device_of, select_devices
-from envcheck_server.store.interface import Cuts, Device, Group, Readings, Survey
 from envcheck_server.store.tables import STATES
+from envcheck_server.store.values import Cuts, Device, Group, Readings, Survey
 
 _DEVICES = tables.devices
 _LABELS = tables.label_sets

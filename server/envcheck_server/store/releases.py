@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Select, insert, select, tuple_, update
 
 from envcheck_server.store import tables
 from envcheck_server.store.database import Database
-from envcheck_server.store.interface import Bundle, FindingsKey, Release
+from envcheck_server.store.values import Bundle, FindingsKey, Release
 
 _BUNDLES = tables.bundles
 _PIECES = tables.bundle_pieces

@@ -11,10 +11,10 @@ from sqlalchemy import Connection, select
 
 from envcheck_server.store import tables
 from envcheck_server.store.database import Database
-from envcheck_server.store.interface import CLONED, Device, NewReport, Receipt, Received, Statement
 from envcheck_server.store.objects import absent_objects
 from envcheck_server.store.releases import all_releases
 from envcheck_server.store.tables import STATES
+from envcheck_server.store.values import CLONED, Device, NewReport, Receipt, Received, Statement
 
 _STATEMENTS = tables.statements
 _MOST_KNOWN = 100_000

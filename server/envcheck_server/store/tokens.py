@@ -10,7 +10,7 @@ from sqlalchemy import insert, select, update
 
 from envcheck_server.store import tables
 from envcheck_server.store.database import Database
-from envcheck_server.store.interface import Token
+from envcheck_server.store.values import Token
 
 _TABLE = tables.tokens
 

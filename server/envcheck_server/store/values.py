@@ -1,0 +1,232 @@
+"""What goes into a store and comes out of it: plain values. Times are whole seconds since 1970 in UTC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from envcheck.contract.wire import DeviceState
+
+Scope = Literal["enroll", "gate:read", "baseline:write", "operator", "admin"]
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token as stored: its hash, never itself. `uses` None is without limit."""
+
+    id: str
+    secret_hash: str
+    scope: Scope
+    created_at: int
+    name: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    uses: int | None = None
+    used: int = 0
+    expires_at: int | None = None
+    revoked_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One public key that a device enrolled with. `token` is the id of the token it used."""
+
+    device: str
+    key_id: str
+    public_key: str
+    state: DeviceState
+    epoch: int
+    token: str
+    hardware: str
+    labels: dict[str, str]
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a report claims, without what changes by the minute: a fingerprint and, by bundle, evidence.
+
+    `id` is the first 64 bits of the digest of the rest, so that most of a fleet shares a few hundred small
+    integers to group by.
+    """
+
+    id: int
+    fingerprint: str
+    evidence: dict[str, str]
+
+    def objects(self) -> set[str]:
+        """Return the digests that this statement refers to directly."""
+        return {self.fingerprint, *self.evidence.values()}
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device with the key it speaks with. `seen_at` is when its last report was captured, by our clock.
+
+    `report` is the SHA-256 of the last body, `clock_offset` our clock minus the device's, both in seconds.
+    """
+
+    device: str
+    state: DeviceState
+    labels: dict[str, str]
+    key_id: str
+    epoch: int
+    enrolled_at: int
+    hardware: str = ""
+    seq: int = -1
+    report: str = ""
+    statement: int | None = None
+    seen_at: int | None = None
+    received_at: int | None = None
+    clock_offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentFacts:
+    """What a store knows when a device asks to be enrolled."""
+
+    token: Token | None
+    device: Device | None
+    keys: list[Key]
+    holder: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolmentPlan:
+    """What the service decided: keys and a device to write (None changes nothing), a use of the token."""
+
+    key: Key
+    device: Device | None = None
+    write_key: bool = True
+    use_token: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class NewReport:
+    """A report whose signature was verified.
+
+    `results` is the JSON of the report's results by bundle, without the evidence that the statement holds
+    already; `readings` is the JSON of its readings.
+    """
+
+    device: str
+    key_id: str
+    epoch: int
+    seq: int
+    report: str
+    statement: Statement
+    seen_at: int
+    received_at: int
+    clock_offset: int
+    hardware: str
+    readings: str
+    results: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What is kept of a bundle beside its bytes, for judging: baseline and training fingerprint."""
+
+    sha256: str
+    size: int
+    release: str
+    signer: str
+    baseline: bytes
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A release in its current revision; `policy` is the canonical JSON of the policy document."""
+
+    release: str
+    bundle: str
+    size: int
+    revision: int
+    policy: bytes
+    policy_digest: str
+    selector: str
+    created_at: int
+    retired_at: int | None = None
+
+
+Receipt = Literal["stored", "repeated", "older", "forked", "epoch", "key", "state", "clone", "gone"]
+# Signs of two machines with one key.
+CLONED: tuple[Receipt, ...] = ("clone", "forked")
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What became of a report.
+
+    `device` is the row as it was before, `missing` objects never seen, `releases` all that are not retired.
+    """
+
+    receipt: Receipt
+    device: Device | None
+    missing: list[str]
+    releases: list[Release]
+
+
+@dataclass(frozen=True, slots=True)
+class FindingsKey:
+    """What findings are a pure function of. `evidence` is empty where there is none."""
+
+    bundle: str
+    fingerprint: str
+    evidence: str
+    policy: str
+    judge_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """Where lines are drawn: devices on one side of all of them share a verdict.
+
+    `seen_before` is the oldest `seen_at` that still counts, `seen_until` the latest that can be; limits that
+    are None draw no line.
+    """
+
+    bundle: str
+    seen_before: int
+    seen_until: int
+    p50_ms: float | None = None
+    p90_ms: float | None = None
+    peak_memory_mb: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Devices that `decide` can't tell apart; `first` is the first of them by id.
+
+    `lines` says on which side of the cuts they are; its form is the store's own affair.
+    """
+
+    state: DeviceState
+    statement: int | None
+    lines: int
+    count: int
+    first: str
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """A device's readings as last reported: the `results` of a NewReport, and when they were captured."""
+
+    device: str
+    labels: dict[str, str]
+    seen_at: int | None
+    results: str
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The selected devices as they were at one moment.
+
+    `readings` are those of the first device of every group; `label_sets` are those that were selected, None
+    for all; `absent` are expected devices that are not among the selected ones, sorted.
+    """
+
+    label_sets: list[int] | None
+    groups: list[Group]
+    readings: dict[str, Readings]
+    absent: list[str]
