@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from measure import Failed, Measured, output_of, peak_memory, run_once
+from measure import Failed, Measured, await_quiet, output_of, peak_memory, run_once
 from places import DEFAULT, HERE, Places, make
 
 _DEADLINE_S = 180.0
@@ -54,7 +54,7 @@ def contenders(places: Places) -> list[Contender]:
 
     return [
         Contender(ENVCHECK, capture),
-        Contender("envcheck capture --json, no cache", capture, forget),
+        Contender("envcheck capture --json, caches deleted", capture, forget),
         Contender(
             "envcheck capture --json --python OTHER",
             [str(places.agent / "envcheck"), "capture", "--json", "--python", python],
@@ -84,7 +84,9 @@ def main() -> None:
     environ = _environ(places)
     chosen = [one for one in contenders(places) if not options.only or one.name in options.only]
     missing = {one.name: "not installed" for one in chosen if shutil.which(one.command[0]) is None}
-    measured = _measure([one for one in chosen if one.name not in missing], environ, options.rounds, missing)
+    measured = _measure(
+        [one for one in chosen if one.name not in missing], environ, options.rounds, options.patience, missing
+    )
     shutil.rmtree(places.cache, ignore_errors=True)
     document = {
         "machine": _machine(places),
@@ -98,7 +100,11 @@ def main() -> None:
 
 
 def _measure(
-    chosen: list[Contender], environ: dict[str, str], rounds: int, missing: dict[str, str]
+    chosen: list[Contender],
+    environ: dict[str, str],
+    rounds: int,
+    patience_s: float,
+    missing: dict[str, str],
 ) -> dict[str, Measured]:
     """Run everything once to see that it works, `rounds` times in turn for time, once for memory."""
     measured: dict[str, Measured] = {}
@@ -116,6 +122,7 @@ def _measure(
             if runs is None or (number >= _LONG_ROUNDS and runs[0].wall_s > _LONG_S):
                 continue
             one.before()
+            await_quiet(patience_s)
             runs.append(run_once(one.command, environ, _DEADLINE_S))
     for one in chosen:
         if one.name in measured:
@@ -171,6 +178,13 @@ def _options() -> argparse.Namespace:
         description=__doc__.partition("\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=9, help="rounds (default: 9)")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="where others use the machine too: wait before each run until it is idle, at most so long",
+    )
     parser.add_argument(
         "--dir", type=Path, default=DEFAULT, help=f"where the environments are (default: {DEFAULT})"
     )

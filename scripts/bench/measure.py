@@ -15,6 +15,8 @@ from pathlib import Path
 
 _SAMPLE_S = 0.001
 _SHOWN = 300
+_MOMENT_S = 0.3
+_IDLE_SHARE = 0.9
 
 
 class Failed(Exception):
@@ -91,6 +93,23 @@ def peak_memory(command: Sequence[str], environ: Mapping[str, str], deadline_s: 
             _kill(process)
             process.wait()
     return together, largest
+
+
+def await_quiet(patience_s: float) -> None:
+    """Wait until the machine's CPUs have been idle for a moment, at most `patience_s` seconds."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        before = _cpu_ticks()
+        time.sleep(_MOMENT_S)
+        idle, all_of_it = (after - first for after, first in zip(_cpu_ticks(), before, strict=True))
+        if idle >= _IDLE_SHARE * all_of_it:
+            return
+
+
+def _cpu_ticks() -> tuple[int, int]:
+    """Return the idle and all ticks of all CPUs since the start."""
+    ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
 
 
 def output_of(command: Sequence[str], environ: Mapping[str, str], deadline_s: float) -> bytes:
