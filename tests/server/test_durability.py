@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -77,6 +79,16 @@ def test_kill_9_loses_nothing_that_was_acknowledged(process) -> None:
 @pytest.mark.slow
 def test_kill_9_twenty_times(process) -> None:
     kill_and_look(process, 20)
+
+
+@pytest.mark.parametrize("after_s", [0.3, 0.45, 0.6, 0.9])
+def test_sigterm_while_it_starts_is_not_forgotten(process, after_s: float) -> None:
+    command = [sys.executable, "-m", "envcheck_server", "serve", "--port", "0"]
+    with (process.directory / "log").open("wb") as log:
+        process.process = subprocess.Popen(command, env=process.environ, stderr=log)
+    # Before it can handle a signal at all, one ends it; what matters is that it ends.
+    time.sleep(after_s)
+    assert process.stop() in (0, -signal.SIGTERM)
 
 
 def test_sigterm_answers_what_it_took_in(process) -> None:

@@ -37,20 +37,22 @@ def serve(**flags: Any) -> int:
       envcheck-server serve --host 0.0.0.0 --tls-certificate chain.pem --tls-key key.pem
     """
     settings = load_settings(flags)
-    # uvicorn stops in good order and then raises the signal again, to the handler that it found: this one.
-    signal.signal(signal.SIGTERM, lambda _number, _frame: None)
+    # Until uvicorn listens to signals, one is remembered. It stops in good order and then raises the signal
+    # again, to the handler that it found: this one.
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
     # Bound before the database is touched: a port that is taken must not migrate anything.
     listener = _bind(settings)
     store = open_for_serving(settings)
     try:
-        _serve(settings, store, listener)
+        _serve(settings, store, listener, told)
     finally:
         store.close()
         listener.close()
     return 0
 
 
-def _serve(settings: Settings, store: Any, listener: socket.socket) -> None:
+def _serve(settings: Settings, store: Any, listener: socket.socket, told: list[int]) -> None:
     import uvicorn
 
     from envcheck_server.app import create_app
@@ -62,7 +64,8 @@ def _serve(settings: Settings, store: Any, listener: socket.socket) -> None:
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            if self.started:
+            self.should_exit = self.should_exit or bool(told)
+            if self.started and not self.should_exit:
                 _announce(settings, listener)
 
     server = Server(_configuration(settings, create_app(settings, store)))
