@@ -145,7 +145,7 @@ def test_an_empty_cohort_is_unknown(runner: Runner, where: str) -> None:
 
 def test_github_shows_the_answer_or_its_absence(runner: Runner) -> None:
     ask(runner, "github", "gate@ready")
-    assert "### envcheck gate: gate\\@ready" in runner.summary.read_text()
+    assert "### envcheck gate: gate\\@<!-- -->ready" in runner.summary.read_text()
     ask(runner, "github", "gate@9")
     assert "no answer (exit code 2)" in runner.summary.read_text()
 

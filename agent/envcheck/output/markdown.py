@@ -9,7 +9,8 @@ from envcheck.contract.wire import GateAnswer, GateGroup
 from envcheck.output.gate import WORDS, explain, named, share, title
 
 _LISTED = 20
-_ACTIVE = re.compile(r"([\\`*_{}\[\]()<>#+!|~&@$:/-])")
+# The last one is GitHub's: it makes a link of bare www addresses.
+_ACTIVE = re.compile(r"([\\`*_{}\[\]()<>#+!|~&@$:/-]|(?<=www)\.)", re.IGNORECASE)
 
 
 def markdown(answer: GateAnswer) -> str:
@@ -31,7 +32,8 @@ def markdown(answer: GateAnswer) -> str:
 
 def escape(text: str) -> str:
     """Return text that Markdown shows as it is."""
-    return _ACTIVE.sub(r"\\\1", inert(text))
+    # GitHub looks for addresses and mentions when the backslashes are gone; a comment keeps the halves apart.
+    return _ACTIVE.sub(r"\\\1", inert(text)).replace("@", "@<!-- -->")
 
 
 def _group(group: GateGroup, total: int) -> str:
