@@ -25,6 +25,19 @@ def state(tmp_path: Path) -> State:
     return made
 
 
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702, 0o1777])
+def test_a_directory_that_others_can_write_is_refused(tmp_path: Path, mode: int) -> None:
+    state = State(tmp_path / "state")
+    state.create()
+    state.directory.chmod(mode)
+    with pytest.raises(BadInput, match="other users") as caught, state.lock():
+        pass
+    assert caught.value.hint == f"chmod go-w {state.directory}"
+    state.directory.chmod(0o755)
+    with state.lock():
+        pass
+
+
 def test_the_key_is_made_once_and_only_its_owner_reads_it(state: State) -> None:
     key = state.make_key()
     assert state.make_key().public_key == key.public_key == state.key().public_key

@@ -70,10 +70,19 @@ class State:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the directory for this run alone; raises BadInput when another run has it."""
+        """Hold the directory for this run alone; raises BadInput when another run has it.
+
+        Or when others could put their own key, number or results in the place of this device's.
+        """
         import fcntl
 
         try:
+            mode = self.directory.stat().st_mode
+            if mode & 0o022:
+                raise BadInput(
+                    f"the state directory {self.directory} can be written by other users",
+                    f"chmod go-w {self.directory}",
+                )
             descriptor = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise self._refuse(error) from None
