@@ -35,8 +35,10 @@ def test_a_cache_that_can_not_be_written_or_is_damaged_costs_no_answer(
     open_folder: Path, unprivileged: Callable[[], AbstractContextManager[None]]
 ) -> None:
     environ = {"XDG_CACHE_HOME": str(open_folder)}
+    open_folder.chmod(0o555)
     with unprivileged():
         assert kept_until_boot(environ, "x", "b", lambda: b"told") == b"told"
+    open_folder.chmod(0o755)
     assert list(open_folder.iterdir()) == []
     (open_folder / "envcheck").mkdir()
     (open_folder / "envcheck" / "x").write_bytes(b"b")

@@ -63,7 +63,9 @@ def test_nothing_is_left_behind_when_the_agent_ends_early(tmp_path: Path) -> Non
         f"command = ['sh', '-c', 'echo $$ > {note}.new; mv {note}.new {note}; sleep 100']; "
         "run = lambda: run_bounded(command, environ={'PATH': '/usr/bin:/bin'}, deadline_s=60); "
         "threading.Thread(target=run, daemon=True).start()\n"
-        f"while not __import__('os').path.exists('{note}'): time.sleep(0.01)"
+        f"while not __import__('os').path.exists('{note}'): time.sleep(0.01)\n"
+        # The child may run before its start was noted.
+        "time.sleep(0.5)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert _is_gone(int(note.read_text()))
