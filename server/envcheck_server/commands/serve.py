@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from envcheck.errors import BadInput
+from envcheck_server.commands.logs import log_configuration
 from envcheck_server.commands.options import open_for_serving, settings_options
 from envcheck_server.settings import Settings, load_settings
 
@@ -80,6 +81,7 @@ def _configuration(settings: Settings, app: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=BoundedProtocol,
+        log_config=log_configuration(settings.log_level),
         log_level=settings.log_level,
         access_log=False,
         server_header=False,
