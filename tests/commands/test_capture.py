@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,26 @@ def test_a_file_is_written_whole(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert decode(out.read_bytes(), Fingerprint, str(out)).sections["cpu"].status == "ok"
     assert [path.name for path in tmp_path.iterdir()] == ["fingerprint.json"]
     assert capsys.readouterr().out == ""
+
+
+def test_a_pipe_is_written_into_and_not_replaced(tmp_path: Path) -> None:
+    pipe, read = tmp_path / "pipe", list[bytes]()
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    assert run("-o", str(pipe), "--section", "cpu") == 0
+    assert pipe.is_fifo()
+    reader.join(20)
+    assert decode(read[0], Fingerprint, "pipe").sections["cpu"].status == "ok"
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    """As /dev/stdout is one: root must not replace it for everybody."""
+    link, target = tmp_path / "stdout", tmp_path / "target"
+    link.symlink_to(target)
+    assert run("-o", str(link), "--section", "cpu") == 0
+    assert link.is_symlink()
+    assert decode(target.read_bytes(), Fingerprint, "target").sections["cpu"].status == "ok"
 
 
 def test_another_interpreter(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,7 +69,7 @@ def run(
         return 0
     document = _document(fingerprint, form, wheels)
     if output is not None:
-        _write_whole(output, document)
+        _write(output, document)
     if output is None or as_json:
         _print(document)
     return 0
@@ -218,24 +218,13 @@ def _directory(root: str) -> Path:
     return path.resolve()
 
 
-def _write_whole(name: str, data: bytes) -> None:
-    """Write a file that is either all there or not there; raises BadInput."""
-    import tempfile
+def _write(name: str, data: bytes) -> None:
+    """Write to the place that was named; raises BadInput when that is not possible."""
     from pathlib import Path
 
-    path = Path(name)
-    scratch = None
+    from envcheck.transport.files import refuse_write, write_named
+
     try:
-        handle, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            os.fchmod(file.fileno(), 0o644)
-        Path(scratch).replace(path)
-        scratch = None
+        write_named(Path(name), data)
     except OSError as error:
-        raise BadInput(f"{path} can't be written: {error.strerror}") from None
-    finally:
-        if scratch is not None:
-            Path(scratch).unlink(missing_ok=True)
+        raise refuse_write("the file", Path(name), error) from None
