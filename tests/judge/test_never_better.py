@@ -126,7 +126,11 @@ def changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
 BLANKS = (..., None, "", 0, -1, [], {}, False)
 WORSE = [float("nan"), float("inf"), -1.0, 1e308]
 # What no rule judges: it explains, or it names.
-UNJUDGED = ("requested", "runtime", "libraries", "cosine", "digest", "detail", "signal", "reason", "hint")
+UNJUDGED = (
+    *("requested", "runtime", "libraries", "cosine", "digest", "detail", "signal", "reason", "hint"),
+    *("low", "high", "mean", "deviation", "sum_error", "divergence", "ulps", "batching_rms", "batching_max"),
+    *("astray", "fallbacks", "thread_pools"),
+)
 
 
 def garbled(whole: Any, kind: Any, blanks: tuple[Any, ...] = BLANKS) -> Iterator[tuple[str, Any]]:

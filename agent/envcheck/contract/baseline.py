@@ -9,6 +9,7 @@ from msgspec import field
 
 from envcheck.contract.document import Document, Value
 from envcheck.contract.evidence import Evidence, SmokeReadings
+from envcheck.contract.operators import heavy
 from envcheck.errors import BadInput
 
 _RELEASE = re.compile(r"([a-z0-9][a-z0-9._-]{0,63})@([A-Za-z0-9][A-Za-z0-9._+-]{0,63})")
@@ -32,6 +33,7 @@ class Graph(Value, frozen=True, kw_only=True):
 
     `opsets` maps domain ("" is ONNX's own) to version; `operators` maps "Op" or "domain:Op" to a count,
     subgraphs included; `quantised` maps a scheme (U8S8, U8U8, S8S8, QDQ, dynamic) to the number of nodes.
+    `subnormal` counts weights too small for a normal number: slow on a CPU that does not flush them.
     """
 
     sha256: str
@@ -46,6 +48,22 @@ class Graph(Value, frozen=True, kw_only=True):
     random: list[str] = []
     external_data: list[str] = []
     parameters: int = 0
+    subnormal: int = 0
+
+    @property
+    def heavy(self) -> dict[str, int]:
+        """The operators whose provider decides speed and numbers, with how many there are."""
+        return heavy(self.operators)
+
+    @property
+    def dynamic_axes(self) -> list[str]:
+        """The axes without a fixed size, like `input[0]`, in order."""
+        return [
+            f"{spec.name}[{axis}]"
+            for spec in self.inputs
+            for axis, size in enumerate(spec.shape or ())
+            if not isinstance(size, int)
+        ]
 
     @property
     def saturable(self) -> int:
@@ -71,7 +89,8 @@ class OutputReference(Value, frozen=True, kw_only=True):
     """What one output was in training.
 
     `exact` outputs (integers, booleans, strings) have no floor and must agree element by element.
-    `decides` is true when the last axis holds scores of which the largest is the decision.
+    `decides` is true when the last axis holds scores of which the largest is the decision;
+    `probabilities` when they lie in [0, 1] and sum to 1 along it.
     """
 
     dtype: str
@@ -79,6 +98,7 @@ class OutputReference(Value, frozen=True, kw_only=True):
     exact: bool = False
     decides: bool = False
     floor: Floor | None = None
+    probabilities: bool = False
 
 
 class Baseline(Document, frozen=True, kw_only=True):
@@ -86,6 +106,8 @@ class Baseline(Document, frozen=True, kw_only=True):
 
     `required` names the distributions that the model's process loaded in training (canonical names);
     a difference in any other is `info`. `evidence` is what the training machine itself measured.
+    `edge_cases` is how many of the samples, the last ones, were added beside those given (zeros, extremes);
+    they have no labels. `timings` maps a device class to what this model took on such a device.
     """
 
     FORMAT: ClassVar[str] = "envcheck.baseline/1.0"
@@ -101,6 +123,8 @@ class Baseline(Document, frozen=True, kw_only=True):
     providers: list[str]
     evidence: Evidence
     readings: SmokeReadings = field(default_factory=SmokeReadings)
+    edge_cases: int = 0
+    timings: dict[str, SmokeReadings] = {}
 
     @property
     def release(self) -> str:

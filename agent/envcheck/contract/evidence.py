@@ -48,6 +48,11 @@ class OutputMetrics(Value, frozen=True, kw_only=True):
     `rmse` and `max_abs` are against the float64 reference, in the output's own unit, rounded to three
     significant digits. `differing` counts elements of exact types (integers, booleans, strings).
     `digest` is the SHA-256 of the raw bytes of the first run; empty when runs of this output differed.
+    `low`, `high`, `mean` and `deviation` describe the values here; `sum_error` is the largest distance
+    from 1 of a sum over the last axis and `divergence` the mean Kullback-Leibler divergence from the
+    reference in nats, both for outputs that are probabilities in training. `ulps` is the largest
+    distance in units of the last place: told, never judged. `batching_rms` and `batching_max` compare
+    samples run one by one with the same samples in one batch; None where that was not measured.
     """
 
     dtype: str
@@ -61,16 +66,27 @@ class OutputMetrics(Value, frozen=True, kw_only=True):
     differing: int | None = None
     decisions: Decisions | None = None
     digest: str = ""
+    low: float | None = None
+    high: float | None = None
+    mean: float | None = None
+    deviation: float | None = None
+    sum_error: float | None = None
+    divergence: float | None = None
+    ulps: int | None = None
+    batching_rms: float | None = None
+    batching_max: float | None = None
 
 
 class Placement(Value, frozen=True, kw_only=True):
     """Which execution provider ran which operators: provider -> operator type -> number of nodes.
 
-    `source` tells how it is known; with `none` nothing is proven and `nodes` is empty.
+    `source` tells how it is known; with `none` nothing is proven and `nodes` is empty. `astray` names heavy
+    nodes that did not run on the first requested provider (provider -> "Operator name"), a bounded number.
     """
 
     source: PlacementSource = "none"
     nodes: dict[str, dict[str, int]] = {}
+    astray: dict[str, list[str]] = {}
 
 
 class Runtime(Value, frozen=True, kw_only=True):
@@ -86,10 +102,26 @@ class Runtime(Value, frozen=True, kw_only=True):
 
 
 class Library(Value, frozen=True, kw_only=True):
-    """A native library that was loaded when the model ran; `name` is its file name."""
+    """A native library that was loaded when the model ran; `name` is its file name.
+
+    `path` is where it lies, below `{prefix}` when in the environment of the interpreter (so that equal
+    environments in other places are equal); `version` is the one that its file name or distribution bears.
+    """
 
     name: str
     build_id: str = ""
+    path: str = ""
+    version: str = ""
+
+
+class ThreadPool(Value, frozen=True, kw_only=True):
+    """A pool of native threads in the process: `kind` is openmp or blas, `core` the kernels BLAS chose."""
+
+    kind: str
+    library: str
+    version: str = ""
+    threads: int | None = None
+    core: str = ""
 
 
 class Evidence(Document, frozen=True, kw_only=True):
@@ -100,7 +132,7 @@ class Evidence(Document, frozen=True, kw_only=True):
     providers in order. `repeatable` is False when runs of the same inputs differed.
     `accuracy` is the share of labelled samples whose argmax is the label; None without labels.
     `canaries` are results of tiny graphs with known answers; devices that agree on them are of one
-    numeric class.
+    numeric class. `fallbacks` tells why a requested provider did not register (the library that it missed).
     """
 
     FORMAT: ClassVar[str] = "envcheck.evidence/1.0"
@@ -117,6 +149,8 @@ class Evidence(Document, frozen=True, kw_only=True):
     accuracy: float | None = None
     canaries: dict[str, str] = {}
     libraries: list[Library] = []
+    fallbacks: dict[str, str] = {}
+    thread_pools: list[ThreadPool] = []
 
 
 class Latency(Value, frozen=True, kw_only=True):
@@ -133,7 +167,11 @@ class Latency(Value, frozen=True, kw_only=True):
 
 
 class SmokeReadings(Value, frozen=True, kw_only=True):
-    """What changes from run to run and so stays out of the evidence: timings and memory."""
+    """What changes from run to run and so stays out of the evidence: timings and memory.
+
+    `throughput` is samples a second. `throttled` tells of heat or power, `starved` of CPU time that a
+    cgroup quota withheld while the model ran.
+    """
 
     import_ms: float | None = None
     session_ms: float | None = None
@@ -142,10 +180,16 @@ class SmokeReadings(Value, frozen=True, kw_only=True):
     peak_memory_mb: Quantity | None = None
     wall_ms: float | None = None
     throttled: bool | None = None
+    throughput: Quantity | None = None
+    starved: bool | None = None
 
 
 class Smoke(Document, frozen=True, kw_only=True):
-    """The document that `envcheck smoke --json` prints: evidence, and the readings beside it."""
+    """The document that `envcheck smoke --json` prints: evidence, and the readings beside it.
+
+    `model` is the digest of the model file and `device_class` what timings compare within (see
+    `Baseline.timings`).
+    """
 
     FORMAT: ClassVar[str] = "envcheck.smoke/1.0"
 
@@ -153,3 +197,5 @@ class Smoke(Document, frozen=True, kw_only=True):
     measured_at: str
     evidence: Evidence
     readings: SmokeReadings = field(default_factory=SmokeReadings)
+    model: str = ""
+    device_class: str = ""

@@ -32,18 +32,23 @@ class Rule(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Budget(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Stated limits for readings; None sets no limit. Exceeding one blocks."""
+    """Stated limits for readings; None sets no limit. Exceeding one blocks.
+
+    `throughput` is the least number of samples a second; the others are the most of each.
+    """
 
     p50_ms: float | None = None
     p90_ms: float | None = None
     peak_memory_mb: float | None = None
+    throughput: float | None = None
 
 
 class Policy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Rules and limits, bound to a release on the collector.
 
     `evidence: ignored` is the inventory's way: facts alone are judged. `max_age` bounds how old a report
-    may be (seconds, or like `24h`).
+    may be (seconds, or like `24h`). `budgets` are for device classes (a board's or a CPU's name, as
+    `envcheck smoke` tells it): what one says there stands in place of `budget`.
     """
 
     FORMAT: ClassVar[str] = "envcheck.policy/1.0"
@@ -54,3 +59,4 @@ class Policy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     evidence: Need = "required"
     max_age: str | int = "24h"
     budget: Budget = field(default_factory=Budget)
+    budgets: dict[str, Budget] = {}

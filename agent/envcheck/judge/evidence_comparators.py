@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from envcheck.contract.baseline import OutputReference
 from envcheck.contract.evidence import Evidence, OutputMetrics
+from envcheck.contract.operators import heavy
 from envcheck.judge.comparison import Comparator, Comparison, Difference, NoOptions, Situation
 from envcheck.judge.tolerance import CPU, FloorOptions, Tolerance, tolerance
 
 _FUZZ = 1e-9
-# Operators whose provider decides speed and numbers. onnxruntime places shape arithmetic on the CPU on
-# purpose, so other operators are not looked at.
-HEAVY = frozenset(
-    (
-        *("Conv", "ConvTranspose", "ConvInteger", "FusedConv", "NhwcConv", "NhwcFusedConv", "QLinearConv"),
-        *("MatMul", "FusedMatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"),
-        *("QLinearMatMul", "MatMulNBits", "Gemm", "FusedGemm", "QGemm", "Einsum"),
-        *("Attention", "MultiHeadAttention", "GroupQueryAttention", "QAttention"),
-        *("PackedAttention", "PackedMultiHeadAttention", "SparseAttention", "DeformConv", "MatMulBnb4"),
-        *("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM", "MoE", "QMoE"),
-    )
-)
 
 
 class AccuracyOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -148,19 +136,15 @@ def strays(evidence: Evidence, intended: str, training: Evidence) -> list[tuple[
     there = training.placement.nodes if _ran_on(intended, training) else {}
     found = []
     for provider, operators in sorted(evidence.placement.nodes.items()):
-        heavy = _heavy(operators)
-        allowed = _heavy(there.get(provider, {}))
-        if provider != intended and sum(heavy.values()) > sum(allowed.values()):
-            found += [(provider, operator, count) for operator, count in sorted(heavy.items())]
+        placed = heavy(operators)
+        allowed = heavy(there.get(provider, {}))
+        if provider != intended and sum(placed.values()) > sum(allowed.values()):
+            found += [(provider, operator, count) for operator, count in sorted(placed.items())]
     return found
 
 
 def _ran_on(provider: str, evidence: Evidence) -> bool:
     return evidence.placement.source != "none" and bool(evidence.placement.nodes.get(provider))
-
-
-def _heavy(operators: Mapping[str, int]) -> dict[str, int]:
-    return {name: count for name, count in operators.items() if name.rpartition(":")[2] in HEAVY}
 
 
 def repeatable(comparison: Comparison) -> Difference | None:
