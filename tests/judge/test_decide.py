@@ -174,3 +174,9 @@ def test_age_and_time_never_raise_anything_but_bad_input(text: str) -> None:
     for parse in (parse_age, parse_time):
         with contextlib.suppress(BadInput):
             parse(text, "x")
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_time_beyond_all_time_is_bad_input(text: str) -> None:
+    with pytest.raises(BadInput, match="is not a time"):
+        parse_time(text, "x")

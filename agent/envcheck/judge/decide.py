@@ -79,11 +79,12 @@ def parse_time(text: str, source: str) -> datetime:
     try:
         # Python 3.10 does not read the Z that RFC 3339 prefers.
         time = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None:
+        zoned = time.astimezone(timezone.utc) if time.tzinfo is not None else None
+    except (ValueError, OverflowError):  # not a time, or one that is beyond all time in UTC
+        zoned = None
+    if zoned is None:
         raise BadInput(f"{source}: {text[:40]!r} is not a time", "a time is like 2026-01-31T12:00:00Z")
-    return time.astimezone(timezone.utc)
+    return zoned
 
 
 def _outcome(findings: Sequence[Finding]) -> Outcome:
