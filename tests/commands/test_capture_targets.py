@@ -161,7 +161,6 @@ def test_without_the_extra_the_command_that_installs_it_is_told(tmp_path: Path) 
     ("arguments", "said"),
     [
         (["--model", "/no/such/model"], "the model /no/such/model can't be read"),
-        (["--model", "/etc/hostname", "--container", "app"], "model file in a container"),
         (["--unit", "a b"], "no name of a service"),
         (["--unit", "no-such-unit-here"], "no unit no-such-unit-here.service"),
         (["--unit", "app", "--env-file", "/etc/hostname"], "can't be combined"),

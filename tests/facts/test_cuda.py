@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.elf_files import ld_cache
 from support.interpreter_answers import told
 from support.tools import need
 
@@ -82,18 +82,6 @@ def test_what_torch_was_built_for_is_read_and_not_imported() -> None:
     assert cpu is not None
     assert cpu.cuda == ""
     assert parse_torch(told()) is None
-
-
-def ld_cache(names: list[bytes], folder: bytes = b"/usr/lib/") -> bytes:
-    """Write a cache as ldconfig does: header, entries, strings (offsets from the header's beginning)."""
-    head = 48 + 24 * len(names)
-    strings, entries = b"", b""
-    for name in names:
-        at = head + len(strings)
-        entries += struct.pack("=iIIIQ", 0x303, at + len(folder), at, 0, 0)
-        strings += folder + name + b"\0"
-    magic = b"glibc-ld.so.cache1.1"
-    return magic + struct.pack("=II", len(names), len(strings)) + b"\0" * 20 + entries + strings
 
 
 def test_libraries_that_the_loader_finds() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 
 def make_elf(bits: int, order: str, *, needed: list[str], build_id: bytes) -> bytes:
     """Write the smallest library that needs something: header, three segments, strings, note, dynamic."""
@@ -37,3 +39,15 @@ def make_elf(bits: int, order: str, *, needed: list[str], build_id: bytes) -> by
     header += number(0, word) + number(0, 4) + number(head, 2) + number(entry, 2) + number(3, 2) + b"\0" * 6
     table = segment(1, 0, total) + segment(4, at_note, len(note)) + segment(2, at_dynamic, len(dynamic))
     return header + table + strings + note + dynamic
+
+
+def ld_cache(names: list[bytes], folder: bytes = b"/usr/lib/") -> bytes:
+    """Write a cache as ldconfig does: header, entries, strings (offsets from the header's beginning)."""
+    head = 48 + 24 * len(names)
+    strings, entries = b"", b""
+    for name in names:
+        at = head + len(strings)
+        entries += struct.pack("=iIIIQ", 0x303, at + len(folder), at, 0, 0)
+        strings += folder + name + b"\0"
+    magic = b"glibc-ld.so.cache1.1"
+    return magic + struct.pack("=II", len(names), len(strings)) + b"\0" * 20 + entries + strings

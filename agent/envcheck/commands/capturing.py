@@ -107,8 +107,6 @@ def _target(named: dict[str, str | None]) -> tuple[Host, Target]:
 
     root = named.get("root")
     host = Host() if root is None else Host(root=_directory(root))
-    if named.get("container") and named.get("model"):
-        raise BadInput("a model file in a container can't be read from here", "leave --model out")
     # A tree is another machine than the one that this one's configuration is about.
     configured = _configured(named.get("config")) if host.live or named.get("config") else {}
     if named.get("container"):
@@ -121,7 +119,7 @@ def _target(named: dict[str, str | None]) -> tuple[Host, Target]:
     else:
         target = resolve_target(**chosen, container=named.get("container"), host=host, on_disk=True)
     if given := named.get("model"):
-        _require_file(host.real(given), given)
+        _require_file(target, host, given)
     model = given or configured.get("model")
     if not model:
         return host, target
@@ -130,13 +128,19 @@ def _target(named: dict[str, str | None]) -> tuple[Host, Target]:
     return host, target.changed(model=whole)
 
 
-def _require_file(real: str, path: str) -> None:
+def _require_file(target: Target, host: Host, path: str) -> None:
+    container = target.container
+    if container and not container.pid:
+        raise BadInput(
+            f"this user may not see the files of the container {container.name}, so not the model either",
+            "run envcheck as root on the machine where the container runs, or leave --model out",
+        )
+    where = f" in the container {container.name}" if container else ""
     try:
-        with open(real, "rb"):  # noqa: PTH123 the path of another root
-            pass
+        target.seen_from(host).read(path, 1)
     except OSError as error:
         raise BadInput(
-            f"the model {path} can't be read: {error.strerror}", "name the deployed file"
+            f"the model {path}{where} can't be read: {error.strerror}", "name the deployed file"
         ) from None
 
 

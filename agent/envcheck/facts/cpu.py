@@ -169,6 +169,6 @@ def _affinity(scene: Scene) -> list[int]:
     if scene.target.affinity:
         return sorted(scene.target.affinity)
     listed = cpu_list(pairs(scene.text("/proc/self/status") or "").get("Cpus_allowed_list", ""))
-    if listed or not scene.host.live:
+    if listed or not scene.host.live or scene.target.container:
         return listed
     return sorted(os.sched_getaffinity(0))

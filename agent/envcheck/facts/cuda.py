@@ -96,7 +96,7 @@ def gather(scene: Scene) -> Section:
     jetson = tegra(scene)
     told = _told(scene)
     places = find_libraries(scene, _pip_folders(scene, told))
-    informed = _informed(scene)
+    informed = _informed(scene, nodes)
     shared = CudaFacts(
         driver=nvml.driver or driver,
         driver_cuda=nvml.cuda or "",
@@ -170,7 +170,7 @@ def _nodes(scene: Scene) -> list[str]:
     return found + [name for name in inner if scene.host.is_device(f"/dev/{name}")]
 
 
-def _informed(scene: Scene) -> list[Any]:
+def _informed(scene: Scene, nodes: list[str]) -> list[Any]:
     base = "/proc/driver/nvidia/gpus"
     texts = [scene.text(f"{base}/{name}/information") for name in scene.names(base)[:_MAX_FOLDERS]]
     found = [parse_information(text) for text in texts if text]
@@ -178,6 +178,8 @@ def _informed(scene: Scene) -> list[Any]:
     for item in found:
         base = f"{capabilities}/gpu{item.minor}/mig"
         item.partitions = sum(name.startswith("gi") for name in scene.names(base))
+    if scene.target.container:
+        found = [item for item in found if f"nvidia{item.minor}" in nodes]
     return sorted(found, key=lambda item: item.minor)
 
 
@@ -192,9 +194,16 @@ def _ask_nvml(scene: Scene) -> bytes:
     from pathlib import Path
 
     source = Path(__file__).with_name("nvml.py").read_text(encoding="ascii")
-    command = [sys.executable, "-I", "-S", "-B", "-c", source]
+    options = ("-I", "-S", "-B")
     limit = min(_NVML_DEADLINE_S, scene.left_s())
-    ended = scene.host.run(command, environ=scene.host.environ, deadline_s=limit)
+    if container := scene.target.container:
+        # Its own libraries are asked: an engine may give it one GPU of several.
+        command = [*container.command(), scene.target.python, *options, "-"]
+        stdin = source.encode("ascii")
+        ended = scene.host.run(command, environ=scene.host.environ, deadline_s=limit, stdin=stdin)
+    else:
+        command = [sys.executable, *options, "-c", source]
+        ended = scene.host.run(command, environ=scene.host.environ, deadline_s=limit)
     if ended.timed_out:
         return b'{"error":"no answer before the deadline"}'
     if ended.returncode is not None and ended.returncode < 0:
@@ -228,7 +237,7 @@ def _told(scene: Scene) -> Interpreter | None:
 def _pip_folders(scene: Scene, told: Interpreter | None) -> list[str]:
     """Return the folders of pip's nvidia-* packages with libraries, where they lie on this machine."""
     names = (told.folders.get("nvidia") or [])[:_MAX_FOLDERS] if told else []
-    if told is None or not names or scene.target.container:
+    if told is None or not names:
         return []
     site = next((folder for folder in told.path if scene.names(f"{folder}/nvidia")), None)
     return [] if site is None else [f"{site}/nvidia/{name}/lib" for name in names]

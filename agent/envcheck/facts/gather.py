@@ -42,16 +42,14 @@ def capture(
     does not exist.
     """
     host = host or Host()
-    if target.unit and target.unit.pid and host.live:
-        # What the kernel tells of a process (its control group) is asked of the serving one.
-        host = host.of_process(target.unit.pid)
     deadline = time.monotonic() + deadline_s
     told = _Told(asking or Asking(target, host, deadline, sections))
     # The interpreter takes its time to start: the sections are imported meanwhile.
     from envcheck.facts.section import Scene
 
+    here = target.seen_from(host)
     jobs = [
-        _Job(name, gather, Scene(host, target, told.interpreter, deadline, verify=verify))
+        _Job(name, gather, Scene(here, target, told.interpreter, deadline, verify=verify))
         for name, gather in _chosen(sections)
     ]
     # Those that need the interpreter's answer come last: it is being asked meanwhile.
@@ -109,13 +107,20 @@ class _Job:
 
         begun = time.monotonic()
         try:
-            found = _inert(self._gather(self._scene))
+            found = _inert(self._found())
         except Unavailable as error:
             found = Section(status=error.status, reason=error.reason)
         except Exception as error:  # noqa: BLE001 the failure of one section is a fact like others
             # The text of an exception may hold paths of this device, and reasons enter digests.
             found = Section(status="error", reason=f"it failed with {type(error).__name__}")
         self._result = msgspec.structs.replace(found, duration_ms=round((time.monotonic() - begun) * 1000, 2))
+
+    def _found(self) -> Section:
+        container = self._scene.target.container
+        if container is None:
+            return self._gather(self._scene)
+        unseen = container.unseen(self.name)
+        return unseen or container.qualified(self.name, self._gather(self._scene))
 
 
 def _chosen(names: Sequence[str]) -> list[tuple[str, Gather]]:

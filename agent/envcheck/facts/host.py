@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -26,6 +27,17 @@ if TYPE_CHECKING:
 FILE_LIMIT = 4 * 1024 * 1024
 ANSWERS = "/.answers/"
 _LINKS_FOLLOWED = 40
+# What belongs to the machine, whatever root a process on it has.
+_OF_MACHINE = (
+    "/proc/",
+    "/sys/",
+    "/etc/nv_tegra_release",
+    "/etc/nvpmodel.conf",
+    "/var/lib/nvpmodel/",
+    "/run/systemd/timesync/",
+)
+# In the place of a root: that of a process whose files this user may not see.
+UNSEEN = "unseen"
 _CHECK_DEADLINE_S = 5.0
 _CHECK = "import sys; sys.stdout.write('python%d' % sys.version_info[0])"
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -36,14 +48,17 @@ class Host(Frozen):
 
     A `root` other than / is a captured tree or a mounted image: then only files are read,
     links in it lead nowhere outside, and what only the running kernel can tell is not asked.
-    `process` is whose /proc/self is read: the serving process's, where one runs.
+    `process` is whose /proc/self is read: the serving process's, where one runs. `files` is the root
+    directory of that process where it has another than this machine's (a container); UNSEEN when it can't
+    be looked into: then reading there, and in /proc/self, is not permitted.
     """
 
-    __slots__ = ("base", "begin", "environ", "process")
+    __slots__ = ("base", "begin", "environ", "files", "process")
     base: str
     environ: Mapping[str, str]
     begin: Callable[..., Begun]
     process: str
+    files: str
 
     def __init__(
         self,
@@ -51,8 +66,9 @@ class Host(Frozen):
         environ: Mapping[str, str] = os.environ,
         begin: Callable[..., Begun] = begin,
         process: str = "self",
+        files: str = "",
     ) -> None:
-        self._set(base=str(root), environ=environ, begin=begin, process=process)
+        self._set(base=str(root), environ=environ, begin=begin, process=process, files=files)
 
     @property
     def root(self) -> Path:
@@ -61,9 +77,18 @@ class Host(Frozen):
 
         return Path(self.base)
 
-    def of_process(self, pid: int) -> Host:
-        """Return this machine as a running process sees it."""
-        return Host(self.base, self.environ, self.begin, str(pid))
+    def of_process(self, pid: int, files: str = "") -> Host:
+        """Return this machine as a running process sees it, whose root directory is `files`."""
+        return Host(self.base, self.environ, self.begin, str(pid), files)
+
+    def below(self, files: str) -> Host:
+        """Return this machine with its files taken from another root directory."""
+        return Host(self.base, self.environ, self.begin, self.process, files)
+
+    @property
+    def tree(self) -> str:
+        """The root directory that files are read below."""
+        return self.files or self.base
 
     @property
     def live(self) -> bool:
@@ -135,8 +160,16 @@ class Host(Frozen):
 
     def _real(self, path: str) -> str:
         if self.process != "self" and path.startswith("/proc/self/"):
+            self._seen(path)
             path = f"/proc/{self.process}/{path[len('/proc/self/') :]}"
+        if self.files and not path.startswith(_OF_MACHINE):
+            return inside(self._seen(path), path)
         return path if self.live else inside(self.base, path)
+
+    def _seen(self, path: str) -> str:
+        if self.files == UNSEEN:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return self.files
 
 
 class Target(Frozen):
@@ -187,6 +220,14 @@ class Target(Frozen):
     def limits(self) -> Mapping[str, int | None]:
         """The soft limits that the serving unit sets by name, None for one that is unlimited."""
         return self.unit.limits if self.unit else {}
+
+    def seen_from(self, host: Host) -> Host:
+        """Return the machine as the serving process sees it: its control group, its root directory."""
+        if self.container:
+            return self.container.host(host)
+        if self.unit and self.unit.pid and host.live:
+            return host.of_process(self.unit.pid)
+        return host
 
     def command(self, *arguments: str) -> list[str]:
         """Return the command line that runs the interpreter with `arguments`."""

@@ -94,7 +94,7 @@ def parse_assignments(source: str) -> dict[str, str]:
 def _libraries(scene: Scene, told: Interpreter) -> dict[str, Library]:
     """Read the native files, where they lie on this machine: the first on the search path counts."""
     names = [name for name in told.folders.get(_CAPI) or [] if _NATIVE.fullmatch(name)]
-    if not names or scene.target.container:
+    if not names:
         return {}
     for folder in told.path:
         if found := libraries(scene, f"{folder}/{_CAPI}", names):

@@ -132,14 +132,17 @@ def parse_os_release(text: str) -> Release:
 
 
 def _libc(scene: Scene) -> Libc | None:
-    told = parse_libc(clean(scene.host.answer("libc", _confstr)))
+    own = scene.host.tree == "/"
+    # This process tells its own C library, which the files of another root may not be of.
+    asked = own or not scene.host.live
+    told = parse_libc(clean(scene.host.answer("libc", _confstr))) if asked else None
     if told is not None:
         return told
     if any(name.startswith("ld-musl-") for name in scene.names("/lib")):
         match = re.search(_MUSL, scene.data("/lib/apk/db/installed") or b"")
         return Libc(name="musl", version=match.group(1).decode("ascii") if match else "")
     # An image of files only: glibc has its version among its texts.
-    for folder in [] if scene.host.live else _GLIBC_PLACES:
+    for folder in [] if own else _GLIBC_PLACES:
         if match := re.search(_GLIBC, scene.data(f"{folder}/libc.so.6") or b""):
             return Libc(name="glibc", version=match.group(1).decode("ascii"))
     return None

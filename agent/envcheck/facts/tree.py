@@ -83,7 +83,7 @@ def known(target: Target, host: Host) -> str:
         "unasked": target.unasked,
     }
     path = [*(folder for folder in first if folder), *layout.standard]
-    order = {"root": str(host.root), "path": path, "sites": layout.sites, "interpreter": interpreter}
+    order = {"root": host.tree, "path": path, "sites": layout.sites, "interpreter": interpreter}
     return json.dumps(order)
 
 
@@ -188,10 +188,10 @@ def _pyvenv(python: str, host: Host) -> dict[str, str] | None:
 def _linked(path: str, host: Host) -> str:
     """Return the path, as the tree sees it, that a chain of links ends at."""
     try:
-        real = host.real(path) if not host.live else os.path.realpath(path)
+        real = os.path.realpath(path) if host.tree == "/" else host.real(path)
     except OSError:
         return path
-    return real if host.live else "/" + os.path.relpath(real, host.root)
+    return real if host.tree == "/" else "/" + os.path.relpath(real, host.tree)
 
 
 def _version(layout: _Layout, host: Host) -> str:

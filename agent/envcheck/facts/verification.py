@@ -53,7 +53,7 @@ def verify(scene: Scene, told: Interpreter) -> Verified:
     """Hash what the target's interpreter would import, where that interpreter runs."""
     host, target = scene.host, scene.target
     left = scene.left_s()
-    tree = "/" if target.container else str(host.root)
+    tree = "/" if target.container else host.tree
     order = json.dumps({"path": told.path, "root": tree, "seconds": round(left * _SHARE, 3)})
     arguments, stdin = ("-B", "-c", verify_source(), order, more_source()), None
     if target.unasked:
