@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
+from onnx import numpy_helper
 from support.example_models import DIGITS
 from support.fleet import Commands, Said
-from support.tiny_models import SAMPLES, classifier, npz, reference_scores
+from support.tiny_models import SAMPLES, WEIGHTS, classifier, npz, reference_scores
 
 from envcheck.contract.baseline import Baseline
 from envcheck.contract.bundle import read_bundle
@@ -161,6 +163,23 @@ def test_remarks_go_to_stderr(files: Path, create: Any) -> None:
     assert said.code == 0
     assert "warning: " in said.err
     assert "holds 2 samples" in said.err
+
+
+def test_what_the_graph_needs_is_told(files: Path, create: Any) -> None:
+    weights = WEIGHTS.copy()
+    weights[0, :3] = 1e-40
+    model = onnx.load_from_string(classifier())
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights, "w"))
+    (files / "model.onnx").write_bytes(model.SerializeToString())
+    said = create()
+    assert said.code == 0
+    for words in (
+        "32 parameters (float32)",
+        "1 MatMul, 1 Softmax",
+        "x[0]",
+        "3 weights: slow on CPUs",
+    ):
+        assert words in said.out
 
 
 def test_the_quantised_example_says_which_scale_was_used(files: Path, commands: Commands) -> None:

@@ -46,6 +46,7 @@ def check_against_onnx(data: bytes) -> Graph:
     model = onnx.load_from_string(data)
     names = Counter(f"{n.domain}:{n.op_type}" if n.domain else n.op_type for n in all_nodes(model.graph))
     weights = {tensor.name for tensor in model.graph.initializer}
+    assert sum(found.weights.values()) == found.parameters
     assert found.operators == dict(names)
     assert found.opsets == {entry.domain: entry.version for entry in model.opset_import}
     assert found.ir_version == model.ir_version
@@ -124,6 +125,26 @@ def test_a_product_between_dequantisers_is_quantised() -> None:
     assert check_against_onnx(qdq(np.int8, np.int8)).quantised == {"S8S8": 1}
     moved = [helper.make_node("Identity", ["d"], ["t"])]
     assert check_against_onnx(qdq(np.uint8, np.uint8, through=moved)).quantised == {"U8U8": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "scheme"),
+    [
+        (TensorProto.FLOAT8E4M3FN, "float8e4m3fn", "F8F8"),
+        (TensorProto.FLOAT8E5M2, "float8e5m2", "F8F8"),
+        (TensorProto.INT4, "int4", "S4S4"),
+        (TensorProto.UINT4, "uint4", "U4U4"),
+    ],
+)
+def test_types_that_numpy_does_not_know_have_names(kind: int, name: str, scheme: str) -> None:
+    model = onnx.load_from_string(qdq(np.int8, np.int8))
+    for tensor in model.graph.initializer:
+        if tensor.name != "s":
+            elements = math.prod(tensor.dims)
+            tensor.CopyFrom(helper.make_tensor(tensor.name, kind, tensor.dims, [1] * elements))
+    found = read_graph(model.SerializeToString(), "m")
+    assert (found.weights, found.quantised) == ({"float32": 1, name: 10}, {scheme: 1})
+    assert found.saturable == 0
 
 
 def test_weights_alone_in_eight_bits_leave_the_product_a_float_one() -> None:

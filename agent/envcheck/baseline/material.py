@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from envcheck.baseline.subnormals import count_subnormals
 from envcheck.contract.baseline import Graph
 from envcheck.errors import BadInput
 from envcheck.smoke.graph import read_graph
@@ -52,6 +55,7 @@ class Prepared:
 def prepare(material: Material) -> Prepared:
     """Read every file and hold each to the model's graph; raises BadInput naming file and part."""
     graph = _read_model(material.model)
+    graph = msgspec.structs.replace(graph, subnormal=count_subnormals(material.model.data))
     if graph.random:
         raise BadInput(
             f"{material.model.name} draws random numbers ({', '.join(graph.random)}): "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from envcheck.contract.baseline import Baseline, OutputReference, TensorSpec
+from envcheck.contract.baseline import Baseline, Graph, OutputReference, TensorSpec
 from envcheck.contract.fingerprint import Fingerprint
 from envcheck.contract.text import inert
 from envcheck.output.console import words
@@ -58,11 +58,16 @@ def _model(baseline: Baseline) -> Iterator[Row]:
     graph = baseline.graph
     opsets = ", ".join(f"{domain or 'opset'} {version}" for domain, version in graph.opsets.items())
     size = f"{graph.size / 1000:,.0f} kB".replace(",", " ")
-    parameters = f"{graph.parameters:,} parameters".replace(",", " ")
-    yield "model", f"{size}, {parameters}, {opsets}, IR {graph.ir_version}" + _by(graph.producer)
+    yield "model", f"{size}, {_weights(graph)}, {opsets}, IR {graph.ir_version}" + _by(graph.producer)
     ranked = sorted(graph.operators.items(), key=lambda item: (-item[1], item[0]))
     told = ", ".join(f"{count} {operator}" for operator, count in ranked[:_MOST])
     yield "operators", told + (f" and {len(ranked) - _MOST} other kinds" if len(ranked) > _MOST else "")
+    if graph.heavy:
+        yield "heavy", ", ".join(f"{count} {operator}" for operator, count in graph.heavy.items())
+    if graph.random:
+        yield "random", f"{', '.join(graph.random)}: only shapes and statistics are compared"
+    if graph.subnormal:
+        yield "subnormal", f"{_thousands(graph.subnormal)} weights: slow on CPUs that do not flush them"
     if graph.quantised:
         yield (
             "quantised",
@@ -71,6 +76,22 @@ def _model(baseline: Baseline) -> Iterator[Row]:
     for number, spec in enumerate(graph.inputs):
         held = f", {baseline.samples} samples" if number == 0 else ""
         yield "input" if number == 0 else "", f"{_spec(spec)}{held}"
+    if graph.dynamic_axes:
+        yield "free axes", ", ".join(map(inert, graph.dynamic_axes))
+
+
+def _weights(graph: Graph) -> str:
+    kinds = sorted(graph.weights, key=lambda kind: -graph.weights[kind])
+    told = (
+        kinds[0]
+        if len(kinds) == 1
+        else ", ".join(f"{_thousands(graph.weights[kind])} {kind}" for kind in kinds)
+    )
+    return f"{_thousands(graph.parameters)} parameters" + (f" ({told})" if told else "")
+
+
+def _thousands(number: int) -> str:
+    return f"{number:,}".replace(",", " ")
 
 
 def _by(producer: str) -> str:

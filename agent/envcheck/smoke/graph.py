@@ -31,7 +31,8 @@ def read_graph(model: bytes, source: str) -> Graph:
 
     Operators are counted in subgraphs and in the bodies of model-local functions too (a body once, calls
     of it not). `quantised` counts the nodes that multiply quantised numbers, see `count_schemes`.
-    `parameters` counts the elements of all initialisers and constants.
+    `parameters` counts the elements of all initialisers and constants, `weights` by their type. How many
+    of them are subnormal is left to `envcheck.baseline.subnormals`: a device need not look at each.
     """
     try:
         return _read(Message(model), model)
@@ -51,6 +52,7 @@ def _read(message: Message, model: bytes) -> Graph:
     if not outputs:
         raise Malformed("its graph has no outputs")
     nodes = read_nodes(body, list(message.messages(25)))
+    weights = _weights(nodes)
     producer = f"{message.text(2)} {message.text(3)}".strip()
     return Graph(
         sha256=digest(model),
@@ -64,7 +66,8 @@ def _read(message: Message, model: bytes) -> Graph:
         quantised=count_schemes(nodes),
         random=sorted({_label(node) for node, scope in nodes.each() if _is_random(node, scope)}),
         external_data=sorted({place for tensor in nodes.tensors for place in _external(tensor)}),
-        parameters=sum(_elements(tensor) for tensor in nodes.tensors),
+        parameters=weights.total(),
+        weights=dict(sorted(weights.items())),
     )
 
 
@@ -114,6 +117,13 @@ def _external(tensor: Message) -> Iterator[str]:
         return
     entries = {entry.text(1): entry.text(2) for entry in tensor.messages(13)}
     yield entries.get("location", "")
+
+
+def _weights(nodes: Nodes) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for tensor in nodes.tensors:
+        found[element_type(tensor.integer(2))] += _elements(tensor)
+    return found
 
 
 def _elements(tensor: Message) -> int:

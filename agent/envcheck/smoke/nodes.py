@@ -35,6 +35,11 @@ _ELEMENT_TYPES = (
     "uint4",
     "int4",
     "float4e2m1",
+    "float8e8m0",
+    "uint2",
+    "int2",
+    "float6e2m3",
+    "float6e3m2",
 )
 
 

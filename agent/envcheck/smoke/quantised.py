@@ -43,7 +43,11 @@ _PASSING = {
     "Transpose",
     "Unsqueeze",
 }
-_SHORT = {"uint8": "U8", "int8": "S8", "uint4": "U4", "int4": "S4", "uint16": "U16", "int16": "S16"}
+_FLOAT8 = ("float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz")
+_SHORT = {
+    f"{sign}int{bits}": f"{short}{bits}" for bits in (2, 4, 8, 16) for sign, short in (("", "S"), ("u", "U"))
+}
+_SHORT |= {"float4e2m1": "F4", **dict.fromkeys(_FLOAT8, "F8")}
 _MAX_STEPS = 64
 
 
