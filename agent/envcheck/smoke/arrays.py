@@ -7,12 +7,16 @@ from importlib.util import find_spec
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from envcheck.contract.canonical import significant
 from envcheck.errors import MissingExtra
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
+
+# Rounding the largest double to three digits would make an infinity of it.
+HUGE = 1e308
 
 
 def numpy() -> Any:
@@ -37,3 +41,24 @@ def start_numpy() -> None:
 def type_name(array: Array) -> str:
     """Return the name of an array's element type as ONNX graphs are read here: `float32`, `string`."""
     return "string" if array.dtype.kind == "U" else str(array.dtype.name)
+
+
+def wide(array: Array) -> Array:
+    """Raise to double before anything is subtracted; complex numbers become pairs."""
+    np = numpy()
+    if array.dtype.kind == "c":
+        array = np.ascontiguousarray(array).astype(np.complex128).view(np.float64)
+    raised: Array = array.astype(np.float64)
+    return raised
+
+
+def rms(values: Array) -> float:
+    """Return the root of the mean square, scaled first so that no square overflows or vanishes."""
+    np = numpy()
+    largest = float(np.max(np.abs(values), initial=0.0))
+    return largest * float(np.sqrt(np.mean(np.square(values / largest)))) if largest > 0 else 0.0
+
+
+def rounded(value: float) -> float:
+    """Round to three significant digits, and never to an infinity."""
+    return significant(max(-HUGE, min(float(value), HUGE)))

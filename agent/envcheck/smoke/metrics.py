@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from envcheck.contract.baseline import OutputReference
 from envcheck.contract.canonical import digest, significant
 from envcheck.contract.evidence import Decisions, OutputMetrics, OutputProblem
-from envcheck.smoke.arrays import numpy, type_name
+from envcheck.smoke.arrays import HUGE, numpy, rms, rounded, type_name, wide
+from envcheck.smoke.spread import describe_values
 
 if TYPE_CHECKING:
     from envcheck.smoke.arrays import Array
-
-# Rounding the largest double to three digits would make an infinity of it.
-_HUGE = 1e308
 
 
 def compare_outputs(
@@ -31,9 +31,10 @@ def compare_outputs(
     found = {}
     for name, output in expected.items():
         if name in actual:
-            found[name] = compare_output(
-                actual[name], reference[name], output, repeatable=name not in differing
-            )
+            here, there = actual[name], reference[name]
+            metrics = compare_output(here, there, output, repeatable=name not in differing)
+            about = {} if metrics.problem else describe_values(here, there, output)
+            found[name] = msgspec.structs.replace(metrics, **about)
         else:
             detail = f"the model gives no output {name!r} here"
             found[name] = OutputMetrics(dtype=output.dtype, problem="missing", detail=detail)
@@ -63,6 +64,28 @@ def compare_output(
     return OutputMetrics(**_about(actual), digest=raw, **numbers)
 
 
+def compare_batching(
+    metrics: Mapping[str, OutputMetrics], batched: Mapping[str, Array], apart: Mapping[str, Array]
+) -> dict[str, OutputMetrics]:
+    """Return `metrics` with how far samples run one by one (`apart`) are from the same samples in a batch.
+
+    Only outputs with one row for each sample are compared. What can't be subtracted (text, NaN in one of
+    the two) counts as 0 where it is equal and else as the largest number there is.
+    """
+    found = dict(metrics)
+    for name, alone in apart.items():
+        together = batched.get(name)
+        if name not in found or together is None or not _has_rows(together, batched, alone):
+            continue
+        distance = _distance(alone, together[: len(alone)])
+        about = {
+            "batching_rms": rounded(rms(distance)),
+            "batching_max": rounded(distance.max(initial=0.0)),
+        }
+        found[name] = msgspec.structs.replace(found[name], **about)
+    return found
+
+
 def compare_decisions(actual: Array, reference: Array) -> Decisions | None:
     """Compare the argmax over the last axis; None where there is nothing to choose from.
 
@@ -78,8 +101,8 @@ def compare_decisions(actual: Array, reference: Array) -> Decisions | None:
         return Decisions(total=len(there))
     best = np.sort(there[flipped], axis=1)[:, -2:]
     with np.errstate(all="ignore"):
-        margins = np.nan_to_num(best[:, 1] - best[:, 0], nan=0.0, posinf=_HUGE)
-    return Decisions(total=len(there), flipped=len(flipped), largest_margin=_rounded(margins.max()))
+        margins = np.nan_to_num(best[:, 1] - best[:, 0], nan=0.0, posinf=HUGE)
+    return Decisions(total=len(there), flipped=len(flipped), largest_margin=rounded(margins.max()))
 
 
 def measure_accuracy(
@@ -123,40 +146,56 @@ def _problem(actual: Array, problem: OutputProblem, detail: str, raw: str = "") 
     return OutputMetrics(**_about(actual), problem=problem, detail=detail, digest=raw)
 
 
+def _has_rows(together: Array, batched: Mapping[str, Array], alone: Array) -> bool:
+    """Whether the first axis holds samples: as long for all at once as in any output, one by one as many."""
+    rows = max((len(array) for array in batched.values() if array.ndim), default=0)
+    return (
+        together.ndim > 0
+        and alone.dtype == together.dtype
+        and alone.shape[1:] == together.shape[1:]
+        and 0 < len(alone) <= len(together) == rows
+    )
+
+
+def _distance(one: Array, other: Array) -> Array:
+    np = numpy()
+    if one.dtype.kind in "fc":
+        here, there = wide(one), wide(other)
+        finite = np.isfinite(here) & np.isfinite(there)
+        same = (here == there) | (np.isnan(here) & np.isnan(there))
+        with np.errstate(over="ignore", invalid="ignore"):
+            apart: Array = np.where(finite, np.minimum(np.abs(here - there), HUGE), np.where(same, 0.0, HUGE))
+        return apart
+    if one.dtype.kind in "iu":
+        return np.abs(wide(one) - wide(other))  # type: ignore[no-any-return]
+    return np.where(one == other, 0.0, HUGE)  # type: ignore[no-any-return]
+
+
 def _exact(actual: Array, reference: Array) -> dict[str, Any]:
     np = numpy()
     differing = int(np.count_nonzero(actual != reference))
     if actual.dtype.kind not in "iu":
         return {"differing": differing}
     distance = np.abs(actual.astype(np.float64) - reference.astype(np.float64))
-    return {"differing": differing, "max_abs": _rounded(distance.max(initial=0.0))}
+    return {"differing": differing, "max_abs": rounded(distance.max(initial=0.0))}
 
 
 def _floats(actual: Array, reference: Array) -> dict[str, Any] | str:
     """Return the metrics of a float output, or what is wrong with its NaN and infinities."""
     np = numpy()
-    here, there = _wide(actual), _wide(reference)
+    here, there = wide(actual), wide(reference)
     trouble = _non_finite(here, there)
     if trouble:
         return trouble
     finite = np.isfinite(there)
     here, there = here[finite], there[finite]
     with np.errstate(over="ignore"):
-        distance = np.minimum(np.abs(here - there), _HUGE)
+        distance = np.minimum(np.abs(here - there), HUGE)
     return {
-        "rmse": _rounded(_rms(distance)),
-        "max_abs": _rounded(distance.max(initial=0.0)),
+        "rmse": rounded(rms(distance)),
+        "max_abs": rounded(distance.max(initial=0.0)),
         "cosine": _cosine(here, there),
     }
-
-
-def _wide(array: Array) -> Array:
-    """Raise to double before anything is subtracted; complex numbers become pairs."""
-    np = numpy()
-    if array.dtype.kind == "c":
-        array = np.ascontiguousarray(array).astype(np.complex128).view(np.float64)
-    wide: Array = array.astype(np.float64)
-    return wide
 
 
 def _non_finite(here: Array, there: Array) -> str:
@@ -170,13 +209,6 @@ def _non_finite(here: Array, there: Array) -> str:
                 + (", in other places" if mine.sum() == theirs.sum() else "")
             )
     return ""
-
-
-def _rms(values: Array) -> float:
-    """Root of the mean square, scaled first so that no square overflows or vanishes."""
-    np = numpy()
-    largest = float(np.max(np.abs(values), initial=0.0))
-    return largest * float(np.sqrt(np.mean(np.square(values / largest)))) if largest > 0 else 0.0
 
 
 def _cosine(here: Array, there: Array) -> float | None:
@@ -195,7 +227,3 @@ def _scores(array: Array) -> Array:
     scores = array.astype(np.float64)
     scores[np.isnan(scores)] = -np.inf
     return scores
-
-
-def _rounded(value: float) -> float:
-    return significant(min(float(value), _HUGE))
