@@ -41,6 +41,12 @@ def single(operator: str, opset: int = 13, domain: str = "", **attributes: Any) 
     )
 
 
+def whole() -> bytes:
+    """A model of one number, without a batch."""
+    node = helper.make_node("Neg", ["x"], ["y"])
+    return model_bytes([node], [value("x", FLOAT, [])], [value("y", FLOAT, [])])
+
+
 def pickled() -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, x=np.array([{"a": 1}], dtype=object))
@@ -100,7 +106,21 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, Any], str]] = {
         "0.9 is expected",
     ),
     "nothing to expect from": ({}, {"expect_accuracy": 0.9}, "there are no labels"),
-    "a random model": ({"model": single("RandomNormalLike")}, {}, "draws random numbers"),
+    "NaN comes of an edge case": (
+        {"model": single("Log"), "inputs": npz({"x": np.abs(SAMPLES)})},
+        {"edge_cases": True},
+        "output y: NaN or infinite numbers come of the edge case 'zeros'",
+    ),
+    "constant but for edge cases": (
+        {"inputs": npz({"x": np.repeat(SAMPLES[:1], 16, axis=0)})},
+        {"edge_cases": True},
+        "these inputs exercise nothing",
+    ),
+    "no axis of samples": (
+        {"model": whole(), "inputs": npz({"x": SAMPLES[0, 0]})},
+        {"edge_cases": True},
+        "no edge cases can be added",
+    ),
     "NaN comes out": ({"model": single("Log")}, {}, "are NaN or infinite in training"),
     "empty": ({"model": empty()}, {}, "output y is empty for these inputs"),
     "always the same": ({"model": constant()}, {}, "these inputs exercise nothing"),

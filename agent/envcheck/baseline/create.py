@@ -9,9 +9,10 @@ from datetime import datetime, timezone
 import msgspec
 
 from envcheck import __version__
+from envcheck.baseline.alive import check_alive
 from envcheck.baseline.double import evaluate_in_double
 from envcheck.baseline.ensemble import Ensemble, Member, ModuleOutputs, count_sessions, run_ensemble
-from envcheck.baseline.floor import Measured, check_alive, measure_floor
+from envcheck.baseline.floor import Measured, measure_floor
 from envcheck.baseline.material import Material, Prepared, prepare
 from envcheck.baseline.npz import write_npz
 from envcheck.contract.baseline import Baseline, OutputReference, parse_release
@@ -30,7 +31,6 @@ from envcheck.contract.evidence import Ending, Evidence, Smoke
 from envcheck.contract.fingerprint import Fingerprint, only_shared
 from envcheck.errors import BadInput, Undetermined
 from envcheck.facts.host import Target
-from envcheck.smoke.quantised import multiplies_quantised
 from envcheck.smoke.run import run_smoke
 
 Say = Callable[[str], None]
@@ -42,7 +42,8 @@ class Options:
     """How a baseline is made. `accept_*` take what is refused otherwise; `deadline_s` bounds each process.
 
     `packages` are distributions that count beside those that the model's process loads. `quick`
-    takes a short timing. `expect_accuracy` is the least share of labels that must be met.
+    takes a short timing. `expect_accuracy` is the least share of labels that must be met. `edge_cases` adds
+    samples of zeros and of the extremes.
     """
 
     providers: Sequence[str] = (CPU,)
@@ -51,6 +52,7 @@ class Options:
     accept_constant: bool = False
     accept_non_finite: bool = False
     accept_saturation: bool = False
+    edge_cases: bool = False
     quick: bool = False
     deadline_s: float = 600.0
 
@@ -79,7 +81,7 @@ def create_baseline(
     """
     name, version = parse_release(release)
     say = notice or (lambda _: None)
-    prepared = prepare(material)
+    prepared = prepare(material, edge_cases=options.edge_cases)
     ensemble = run_ensemble(prepared, target, options.providers, options.deadline_s, progress)
     measured = _measure(prepared, ensemble, options, module)
     for remark in (*prepared.remarks, *measured.remarks):
@@ -99,6 +101,7 @@ def create_baseline(
         agent=__version__,
         graph=prepared.graph,
         samples=prepared.batching.samples,
+        edge_cases=len(prepared.edge_cases),
         outputs=measured.outputs,
         required=_required(ensemble, options.packages, fingerprint),
         providers=list(options.providers),
@@ -120,11 +123,10 @@ def count_stages(material: Material, options: Options) -> int:
 def _measure(
     prepared: Prepared, ensemble: Ensemble, options: Options, module: ModuleOutputs | None
 ) -> Measured:
-    quantised = multiplies_quantised(prepared.graph.quantised)
     double = evaluate_in_double(prepared) if module is None else module.double
     if module is not None:
         ensemble.members.append(Member(module.own, aside=True))
-    measured = measure_floor(ensemble, double, quantised=quantised, labels=prepared.labels)
+    measured = measure_floor(ensemble, double, prepared)
     strays = [name for name, output in measured.outputs.items() if _is_median(output)]
     if module is not None and strays:
         raise BadInput(
@@ -133,7 +135,7 @@ def _measure(
         )
     check_alive(
         measured.references,
-        prepared.batching.samples,
+        prepared,
         non_finite=options.accept_non_finite,
         constant=options.accept_constant,
     )

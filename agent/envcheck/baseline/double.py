@@ -28,6 +28,8 @@ def evaluate_in_double(prepared: Prepared, budget_s: float = BUDGET_S) -> dict[s
     """
     if multiplies_quantised(prepared.graph.quantised):
         return "the model multiplies quantised numbers"
+    if prepared.graph.random:
+        return "the model draws random numbers"
     try:
         import onnx
         from onnx.reference import ReferenceEvaluator

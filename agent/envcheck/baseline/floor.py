@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from envcheck.baseline.ensemble import Ensemble, Member
+from envcheck.baseline.material import Prepared
+from envcheck.baseline.scores import describe_output
 from envcheck.contract.baseline import Floor, FloorBasis, OutputReference
 from envcheck.contract.canonical import significant
 from envcheck.errors import BadInput
 from envcheck.smoke.arrays import numpy, type_name
 from envcheck.smoke.metrics import compare_output
+from envcheck.smoke.quantised import multiplies_quantised
 
 if TYPE_CHECKING:
     from envcheck.smoke.arrays import Array
 
 # A double-precision result further from the ensemble than this share of its RMS is not the same computation.
 _SAME_COMPUTATION = 1e-2
-_EPSILON = 2.0**-23
 
 
 @dataclass(frozen=True)
@@ -32,66 +34,46 @@ class Measured:
     remarks: list[str]
 
 
-def measure_floor(
-    ensemble: Ensemble, double: Mapping[str, Array] | str, *, quantised: bool, labels: Mapping[str, Array]
-) -> Measured:
+def measure_floor(ensemble: Ensemble, double: Mapping[str, Array] | str, prepared: Prepared) -> Measured:
     """Choose every output's reference and measure its floor.
 
     A float model is held to `double` where it could be had (else a string says why not), otherwise to the
     ensemble's median; its floor is the worst member. A quantised model is held to the median of what the
     training machine serves; its floor is the distance to the float original, or without one
     the effect of moving inputs by half a quantum, and never less than the ensemble's own spread.
+    What a random model gives has no floor: one run is the reference for its shape and statistics.
     """
-    remarks = []
-    if quantised and ensemble.original is None:
-        remarks.append("no float original was given: the scale is the effect of half a quantum of the inputs")
-    if isinstance(double, str) and not quantised:
-        remarks.append(f"the reference is the ensemble's median, not double precision: {double}")
+    quantised, random = multiplies_quantised(prepared.graph.quantised), bool(prepared.graph.random)
+    remarks = [] if random else _scales(ensemble, double, quantised=quantised)
     outputs: dict[str, OutputReference] = {}
     references: dict[str, Array] = {}
     for name, first in _plain(ensemble.members, served=True)[0].outputs.items():
         exact = first.dtype.kind not in "fc"
         given = None if isinstance(double, str) or exact else double.get(name)
-        reference, basis = _reference(name, ensemble, given, quantised=quantised, exact=exact)
-        if given is not None and basis != "float64":
+        if random:
+            reference, basis = _drawn(name, ensemble, exact=exact), None
+        else:
+            reference, basis = _reference(name, ensemble, given, quantised=quantised, exact=exact)
+        if given is not None and basis not in ("float64", None):
             remarks.append(
                 f"output {name}: the double-precision result strays from onnxruntime's; median taken"
             )
-        described = OutputReference(
-            dtype=type_name(first),
-            shape=list(first.shape),
-            exact=exact,
-            decides=not exact and _decides(first, name, labels),
-        )
+        described = describe_output(name, first, reference, prepared)
+        floor = None if exact or basis is None else _floor(name, reference, described, ensemble, basis)
         references[name] = reference
-        floor = None if exact else _floor(name, reference, described, ensemble, basis)
         outputs[name] = msgspec.structs.replace(described, floor=floor)
-        remarks += _stability(name, ensemble, exact=exact)
+        remarks += [] if random else _stability(name, ensemble, exact=exact)
     return Measured(references, outputs, remarks)
 
 
-def check_alive(references: Mapping[str, Array], samples: int, *, non_finite: bool, constant: bool) -> None:
-    """Refuse outputs that prove nothing, unless `non_finite` or `constant` accepts them; raises BadInput."""
-    np = numpy()
-    for name, array in references.items():
-        if not array.size and not constant:
-            raise BadInput(
-                f"output {name} is empty for these inputs, {list(array.shape)}: nothing is compared",
-                "give inputs to which the model has an answer; if this is meant, say --accept-constant",
-            )
-        if array.dtype.kind not in "fc":
-            continue
-        bad = int(array.size - np.count_nonzero(np.isfinite(array)))
-        if bad and not non_finite:
-            raise BadInput(
-                f"output {name}: {bad} of {array.size} elements are NaN or infinite in training",
-                "look at the model and its inputs; if this is meant, say --accept-non-finite",
-            )
-        if not constant and _is_constant(array, samples):
-            raise BadInput(
-                f"output {name} is the same for every sample: these inputs exercise nothing",
-                "give inputs as the model meets them; if this is meant, say --accept-constant",
-            )
+def _scales(ensemble: Ensemble, double: Mapping[str, Array] | str, *, quantised: bool) -> list[str]:
+    """Say where another reference or scale than the best one had to be taken."""
+    if quantised:
+        honest = "no float original was given: the scale is the effect of half a quantum of the inputs"
+        return [honest] if ensemble.original is None else []
+    if isinstance(double, str):
+        return [f"the reference is the ensemble's median, not double precision: {double}"]
+    return []
 
 
 def _plain(members: Sequence[Member], *, served: bool) -> list[Member]:
@@ -113,12 +95,25 @@ def _reference(
     return middle, "ensemble-median"
 
 
+def _widened(array: Array) -> Array:
+    np = numpy()
+    wide: Array = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
+    return wide
+
+
+def _drawn(name: str, ensemble: Ensemble, *, exact: bool) -> Array:
+    """Return what one run of a random model gave."""
+    first, *rest = (member.outputs[name] for member in ensemble.members)
+    if any(other.shape != first.shape for other in rest):
+        raise BadInput(f"the shape of output {name} is random: nothing is compared", "export another output")
+    return first if exact else _widened(first)
+
+
 def _median(values: Sequence[Array]) -> Array:
     np = numpy()
-    wide = np.complex128 if values[0].dtype.kind == "c" else np.float64
-    stacked = np.stack([value.astype(wide) for value in values])
+    stacked = np.stack([_widened(value) for value in values])
     # The middle of complex numbers is that of their parts; NaN and infinities stay what they are.
-    if wide is np.complex128:
+    if stacked.dtype.kind == "c":
         middle: Array = np.median(stacked.real, axis=0) + 1j * np.median(stacked.imag, axis=0)
         return middle
     with np.errstate(invalid="ignore"):
@@ -170,26 +165,6 @@ def _stability(name: str, ensemble: Ensemble, *, exact: bool) -> list[str]:
                 "with the optimisation level, the threads or the last bit of the inputs"
             )
     return found
-
-
-def _decides(output: Array, name: str, labels: Mapping[str, Array]) -> bool:
-    """Tell whether the last axis holds scores: labels fit it, or every sample gives one row of numbers."""
-    if output.dtype.kind != "f" or output.ndim < 2 or output.shape[-1] < 2:
-        return False
-    wanted = labels.get(name, next(iter(labels.values()), None))
-    fits = wanted is not None and wanted.dtype.kind in "iu" and output.shape[:-1] == wanted.shape
-    return fits or output.ndim == 2
-
-
-def _is_constant(array: Array, samples: int) -> bool:
-    """Whether samples do not differ by more than rounding; one sample is compared within itself."""
-    np = numpy()
-    finite = np.where(np.isfinite(array), array, 0)
-    apart = array.ndim > 0 and len(array) == samples and samples > 1
-    if finite.size < 2 or (not apart and samples == 1 and finite.size < 4):
-        return False
-    spread = np.abs(finite - finite[:1]) if apart else np.abs(finite - finite.flat[0])
-    return bool(spread.max() <= 8 * _EPSILON * np.abs(finite).max())
 
 
 def _rms(values: Array) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from envcheck.baseline.edge_cases import add_edge_cases
 from envcheck.baseline.subnormals import count_subnormals
 from envcheck.contract.baseline import Graph
 from envcheck.errors import BadInput
@@ -42,7 +43,10 @@ class Material:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The same, read and found to fit together."""
+    """The same, read and found to fit together.
+
+    `edge_cases` names the samples, the last ones of `inputs`, that were added beside those given.
+    """
 
     material: Material
     graph: Graph
@@ -50,18 +54,21 @@ class Prepared:
     labels: Mapping[str, Array]
     batching: Batching
     remarks: list[str] = field(default_factory=list)
+    edge_cases: list[str] = field(default_factory=list)
+
+    @property
+    def given(self) -> int:
+        """The number of samples that the person gave: labels are of these."""
+        return self.batching.samples - len(self.edge_cases)
 
 
-def prepare(material: Material) -> Prepared:
-    """Read every file and hold each to the model's graph; raises BadInput naming file and part."""
+def prepare(material: Material, *, edge_cases: bool = False) -> Prepared:
+    """Read every file and hold each to the model's graph; raises BadInput naming file and part.
+
+    `edge_cases` adds samples of zeros and of the extremes, see `add_edge_cases`.
+    """
     graph = _read_model(material.model)
     graph = msgspec.structs.replace(graph, subnormal=count_subnormals(material.model.data))
-    if graph.random:
-        raise BadInput(
-            f"{material.model.name} draws random numbers ({', '.join(graph.random)}): "
-            "its outputs can't be compared",
-            "export the model for inference, or without these operators",
-        )
     inputs = load_npz(material.inputs.data, material.inputs.name)
     batching = check_inputs(inputs, graph.inputs, material.inputs.name)
     _check_finite(inputs, material.inputs.name)
@@ -71,7 +78,16 @@ def prepare(material: Material) -> Prepared:
         remarks.append(f"{material.inputs.name} holds {held}; {ENOUGH_SAMPLES} or more show more")
     if material.float_model is not None:
         _check_float(material, graph)
-    return Prepared(material, graph, inputs, _read_labels(material.labels, batching), batching, remarks)
+    if graph.random:
+        remarks.append(
+            f"{material.model.name} draws random numbers ({', '.join(graph.random)}): "
+            "only shapes and statistics are compared; export it without them if that is not meant"
+        )
+    labels = _read_labels(material.labels, batching)
+    added: list[str] = []
+    if edge_cases:
+        inputs, batching, added = add_edge_cases(inputs, graph.inputs, batching, material.inputs.name)
+    return Prepared(material, graph, inputs, labels, batching, remarks, added)
 
 
 def _read_model(model: Source) -> Graph:

@@ -43,6 +43,7 @@ def baseline() -> None:
 @target_options
 @click.option("--provider", "providers", metavar="P", multiple=True, help="Execution providers, in order.")
 @click.option("--package", "packages", metavar="D", multiple=True, help="A distribution that counts too.")
+@click.option("--edge-cases", is_flag=True, help="Add samples of zeros and of the extremes of the inputs.")
 @click.option("--expect-accuracy", type=click.FloatRange(0, 1), metavar="X", help="Refuse a lower accuracy.")
 @click.option("--accept-constant", is_flag=True, help="Outputs may be the same for every sample.")
 @click.option("--accept-non-finite", is_flag=True, help="Outputs may hold NaN or infinities.")
@@ -61,6 +62,7 @@ def create(
     env_file: Path | None,
     providers: tuple[str, ...],
     packages: tuple[str, ...],
+    edge_cases: bool,
     expect_accuracy: float | None,
     accept_constant: bool,
     accept_non_finite: bool,
@@ -94,6 +96,7 @@ def create(
     options = Options(
         providers=providers or (CPU,),
         packages=packages,
+        edge_cases=edge_cases,
         expect_accuracy=expect_accuracy,
         accept_constant=accept_constant,
         accept_non_finite=accept_non_finite,

@@ -74,10 +74,15 @@ def _model(baseline: Baseline) -> Iterator[Row]:
             ", ".join(f"{count} nodes multiply {scheme}" for scheme, count in graph.quantised.items()),
         )
     for number, spec in enumerate(graph.inputs):
-        held = f", {baseline.samples} samples" if number == 0 else ""
+        held = f", {_samples(baseline)}" if number == 0 else ""
         yield "input" if number == 0 else "", f"{_spec(spec)}{held}"
     if graph.dynamic_axes:
         yield "free axes", ", ".join(map(inert, graph.dynamic_axes))
+
+
+def _samples(baseline: Baseline) -> str:
+    added = f", the last {baseline.edge_cases} of them edge cases" if baseline.edge_cases else ""
+    return f"{baseline.samples} samples{added}"
 
 
 def _weights(graph: Graph) -> str:
@@ -118,10 +123,13 @@ def _outputs(baseline: Baseline) -> Iterator[Row]:
 
 
 def _held_to(output: OutputReference) -> str:
-    if output.floor is None:
+    if output.exact:
         return "to be equal in every element"
+    if output.floor is None:
+        return "held to its shape and statistics"
+    what = "probabilities, " if output.probabilities else ""
     decides = "; its largest is the decision" if output.decides else ""
-    return f"held to {_HELD_TO[output.floor.basis]}{decides}"
+    return f"{what}held to {_HELD_TO[output.floor.basis]}{decides}"
 
 
 def _machine(baseline: Baseline, fingerprint: Fingerprint) -> Iterator[Row]:

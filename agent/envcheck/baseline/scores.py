@@ -1,0 +1,47 @@
+"""What an output is: exact or rounded, scores that decide, probabilities."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from envcheck.baseline.material import Prepared
+from envcheck.contract.baseline import OutputReference
+from envcheck.smoke.arrays import numpy, type_name
+
+if TYPE_CHECKING:
+    from envcheck.smoke.arrays import Array
+
+# How far a sum of probabilities may be from 1; half precision is that coarse.
+_SUM = 1e-3
+
+
+def describe_output(name: str, output: Array, reference: Array, prepared: Prepared) -> OutputReference:
+    """Describe an output by what it is in training; its floor is measured elsewhere."""
+    exact = output.dtype.kind not in "fc"
+    return OutputReference(
+        dtype=type_name(output),
+        shape=list(output.shape),
+        exact=exact,
+        decides=not exact and _decides(output, name, prepared),
+        probabilities=not exact and _is_probabilities(reference),
+    )
+
+
+def _decides(output: Array, name: str, prepared: Prepared) -> bool:
+    """Tell whether the last axis holds scores: labels fit it, or every sample gives one row of numbers."""
+    if output.dtype.kind != "f" or output.ndim < 2 or output.shape[-1] < 2:
+        return False
+    wanted = prepared.labels.get(name, next(iter(prepared.labels.values()), None))
+    given = output[: prepared.given] if len(output) == prepared.batching.samples else output
+    fits = wanted is not None and wanted.dtype.kind in "iu" and given.shape[:-1] == wanted.shape
+    return fits or output.ndim == 2
+
+
+def _is_probabilities(reference: Array) -> bool:
+    """Tell whether all rows of more than one column lie in [0, 1] and sum to 1."""
+    np = numpy()
+    if reference.dtype.kind != "f" or reference.ndim < 1 or reference.shape[-1] < 2 or not reference.size:
+        return False
+    if not ((reference >= 0) & (reference <= 1)).all():
+        return False
+    return bool((np.abs(reference.sum(axis=-1) - 1) <= _SUM).all())
