@@ -22,18 +22,40 @@ class Database:
         self.reader = reader
         self.writer = writer
         self._writing = threading.Lock()
+        # The transaction that a thread has open for several writes.
+        self._joined = threading.local()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A read-only transaction: one snapshot of the database."""
+        if (joined := self._connection()) is not None:
+            yield joined
+            return
         with _plain_errors(), self.reader.connect() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A write transaction, durable once the block is left; rolled back when it raises."""
+        if (joined := self._connection()) is not None:
+            yield joined
+            return
         with _plain_errors(), self._writing, self.writer.begin() as connection:
             yield connection
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Make one transaction of everything that this thread reads and writes inside the block."""
+        with self.write() as connection:
+            before = self._connection()
+            self._joined.connection = connection
+            try:
+                yield
+            finally:
+                self._joined.connection = before
+
+    def _connection(self) -> Connection | None:
+        return getattr(self._joined, "connection", None)
 
     def insert_missing(self, connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
         """Insert rows, leaving alone those whose primary key is there already."""

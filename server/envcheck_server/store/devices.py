@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Select, delete, insert, select, update
 
 from envcheck_server.store import tables
 from envcheck_server.store.database import Database
+from envcheck_server.store.expected import find_preauthorised
 from envcheck_server.store.tables import STATES
 from envcheck_server.store.tokens import token_of
 from envcheck_server.store.values import Device, EnrolmentFacts, EnrolmentPlan, Key
@@ -54,6 +55,7 @@ class DeviceTable:
                 device=_find(connection, device),
                 keys=_keys(connection, device),
                 holder=connection.scalar(select(_KEYS.c.device).where(_KEYS.c.key_id == key_id)),
+                preauthorised=find_preauthorised(connection, key_id),
             )
             plan = decide(facts)
             if plan.write_key:
@@ -83,6 +85,19 @@ class DeviceTable:
         """Return every key of a device, oldest epoch first."""
         with self._database.read() as connection:
             return _keys(connection, device)
+
+    def waiting(self, devices: Collection[str]) -> dict[str, list[str]]:
+        """Return the ids of the keys that wait for an operator, by device."""
+        query = (
+            select(_KEYS.c.device, _KEYS.c.key_id)
+            .where(_KEYS.c.state == STATES.index("pending"), self._database.among(_KEYS.c.device, devices))
+            .order_by(_KEYS.c.device, _KEYS.c.epoch, _KEYS.c.key_id)
+        )
+        found: dict[str, list[str]] = {}
+        with self._database.read() as connection:
+            for row in connection.execute(query):
+                found.setdefault(row.device, []).append(row.key_id)
+        return found
 
     def change(
         self, device: str, plan: Callable[[Device, list[Key]], tuple[Device, list[Key]]]

@@ -6,8 +6,22 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Integer, and_, case, func, literal, or_, select, true
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Integer,
+    and_,
+    case,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    true,
+)
 
+from envcheck.contract.wire import DeviceState
 from envcheck_server.store import tables
 from envcheck_server.store.database import Database
 from envcheck_server.store.devices import device_of, select_devices
@@ -15,6 +29,7 @@ from envcheck_server.store.tables import STATES
 from envcheck_server.store.values import Cuts, Device, Group, Readings, Survey
 
 _DEVICES = tables.devices
+_KEYS = tables.device_keys
 _LABELS = tables.label_sets
 _MANY = 1000
 _REVOKED = STATES.index("revoked")
@@ -48,14 +63,11 @@ class FleetTable:
         """Return the first ids of the selected devices that are in any of `groups`."""
         # Few devices are found by their statement; of many, the first are found soonest in the order of ids.
         many = sum(group.count for group in groups) > _MANY
-        query = (
-            select(_DEVICES.c.device)
-            .where(self._selected(label_sets), self._in_groups(groups, self._lines(cuts), indexed=not many))
-            .order_by(_DEVICES.c.device)
-            .limit(limit)
-        )
         with self._database.read() as connection:
-            return list(connection.scalars(query))
+            waivers = self._waivers(connection, cuts) if cuts.waivers else literal(0)
+            among = self._in_groups(groups, self._lines(cuts), waivers, indexed=not many)
+            query = select(_DEVICES.c.device).where(self._selected(label_sets), among)
+            return list(connection.scalars(query.order_by(_DEVICES.c.device).limit(limit)))
 
     def readings(self, devices: Collection[str]) -> dict[str, Readings]:
         """Return the readings of devices by id."""
@@ -63,23 +75,47 @@ class FleetTable:
             return self._readings(connection, devices)
 
     def page(
-        self, label_sets: Collection[int] | None, after: str, limit: int, *, revoked: bool
+        self,
+        label_sets: Collection[int] | None,
+        after: str,
+        limit: int,
+        *,
+        revoked: bool,
+        state: DeviceState | None = None,
     ) -> list[Device]:
-        """Return the devices that follow `after` in the order of their ids."""
+        """Return the devices that follow `after` in the order of their ids.
+
+        Of the `state` "pending" are also those with another key that waits.
+        """
         chosen = self._selected(label_sets, revoked=revoked)
         query = select_devices().where(_DEVICES.c.device > after, chosen)
+        if state is not None:
+            query = query.where(_is_in(state))
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(_DEVICES.c.device).limit(limit))
             return [device_of(row) for row in rows]
 
     def _groups(self, connection: Connection, label_sets: Collection[int] | None, cuts: Cuts) -> list[Group]:
-        key = (_DEVICES.c.state, _DEVICES.c.statement, self._lines(cuts).label("lines"))
-        query = (
-            select(*key, func.count().label("count"), func.min(_DEVICES.c.device).label("first"))
-            .where(self._selected(label_sets))
-            .group_by(*key)
-        )
-        return [Group(STATES[row[0]], *row[1:]) for row in connection.execute(query)]
+        key: list[ColumnElement[Any]] = [
+            _DEVICES.c.state,
+            _DEVICES.c.statement,
+            self._lines(cuts).label("lines"),
+        ]
+        counted = [func.count().label("count"), func.min(_DEVICES.c.device).label("first")]
+        query = select(*key, *counted).where(self._selected(label_sets))
+        if cuts.waivers:
+            waivers = self._waivers(connection, cuts).label("waivers")
+            query, key = query.add_columns(waivers), [*key, waivers]
+        rows = connection.execute(query.group_by(*key))
+        return [Group(STATES[row[0]], *row[1:]) for row in rows]
+
+    def _waivers(self, connection: Connection, cuts: Cuts) -> ColumnElement[int]:
+        """Return one integer with a bit for each waiver that means a device's labels."""
+        bits: ColumnElement[Any] = literal(0)
+        for place, selects in enumerate(cuts.waivers):
+            meant = self._database.among(_DEVICES.c.label_set, _select(connection, selects))
+            bits = bits + case((meant, 1 << place), else_=0)
+        return bits.cast(BigInteger)
 
     def _readings(self, connection: Connection, devices: Collection[str]) -> dict[str, Readings]:
         query = (
@@ -121,20 +157,35 @@ class FleetTable:
         return lines.cast(Integer)
 
     def _in_groups(
-        self, groups: Sequence[Group], lines: ColumnElement[int], *, indexed: bool
+        self,
+        groups: Sequence[Group],
+        lines: ColumnElement[int],
+        waivers: ColumnElement[int],
+        *,
+        indexed: bool,
     ) -> ColumnElement[bool]:
         column = _DEVICES.c.statement if indexed else _DEVICES.c.statement + 0
-        kinds: dict[tuple[int, int], set[int | None]] = {}
+        kinds: dict[tuple[int, int, int], set[int | None]] = {}
         for group in groups:
-            kinds.setdefault((STATES.index(group.state), group.lines), set()).add(group.statement)
+            kind = (STATES.index(group.state), group.lines, group.waivers)
+            kinds.setdefault(kind, set()).add(group.statement)
         terms = []
-        for (state, side), statements in kinds.items():
+        for (state, side, waived), statements in kinds.items():
             known = [number for number in statements if number is not None]
             statement = self._database.among(column, known)
             if None in statements:
                 statement = or_(statement, _DEVICES.c.statement.is_(None))
-            terms.append(and_(_DEVICES.c.state == state, lines == side, statement))
+            alike = and_(_DEVICES.c.state == state, lines == side, waivers == waived)
+            terms.append(and_(alike, statement))
         return or_(*terms)
+
+
+def _is_in(state: DeviceState) -> ColumnElement[bool]:
+    held = _DEVICES.c.state == STATES.index(state)
+    if state != "pending":
+        return held
+    waits = exists().where(_KEYS.c.device == _DEVICES.c.device, _KEYS.c.state == STATES.index("pending"))
+    return or_(held, waits)
 
 
 def _select(connection: Connection, selects: Selects) -> list[int]:

@@ -7,21 +7,28 @@ calls it inside the transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from envcheck.contract.wire import DeviceState
 from envcheck.errors import EnvcheckError, Undetermined
 from envcheck_server.store.values import (
+    AuditEntry,
     Bundle,
     Cuts,
+    Deed,
     Device,
     EnrolmentFacts,
     EnrolmentPlan,
+    ExpectedDevice,
     FindingsKey,
     Group,
+    HeldWaiver,
     Key,
     NewReport,
+    Preauthorised,
     Readings,
     Receipt,
     Received,
@@ -55,6 +62,9 @@ class Tokens(Protocol):
     def revoke(self, token: str, now: int) -> bool:
         """Revoke by id; False when there is none. Revoking twice keeps the first time."""
 
+    def expire(self, token: str, at: int) -> bool:
+        """Let a token hold until `at` and no longer; False when there is none of this id."""
+
 
 class Devices(Protocol):
     """Devices and their keys."""
@@ -77,6 +87,9 @@ class Devices(Protocol):
     def keys(self, device: str) -> list[Key]:
         """Return every key of a device, oldest epoch first."""
 
+    def waiting(self, devices: Collection[str]) -> dict[str, list[str]]:
+        """Return the ids of the keys that wait for an operator, by device."""
+
     def change(
         self, device: str, plan: Callable[[Device, list[Key]], tuple[Device, list[Key]]]
     ) -> Device | None:
@@ -91,7 +104,8 @@ class Reports(Protocol):
     ) -> list[Received]:
         """Store every report of `batch` that `judge` calls "stored", in one transaction, and answer in order.
 
-        Durable when this returns. One that is among CLONED puts the device into quarantine instead.
+        Durable when this returns. One that is among CLONED puts the device into quarantine instead, which
+        goes into the audit log.
         """
 
     def statements(self, ids: Collection[int]) -> dict[int, Statement]:
@@ -162,9 +176,72 @@ class Fleet(Protocol):
         """Return the readings of devices by id."""
 
     def page(
-        self, label_sets: Collection[int] | None, after: str, limit: int, *, revoked: bool
+        self,
+        label_sets: Collection[int] | None,
+        after: str,
+        limit: int,
+        *,
+        revoked: bool,
+        state: DeviceState | None = None,
     ) -> list[Device]:
-        """Return the devices that follow `after` in the order of their ids."""
+        """Return the devices that follow `after` in the order of their ids.
+
+        Of the `state` "pending" are also those with another key that waits.
+        """
+
+
+class Audit(Protocol):
+    """The audit log, which only grows."""
+
+    def append(self, deeds: Sequence[Deed]) -> None:
+        """Add entries for `deeds`, in the transaction that this thread has open, if it has one."""
+
+    def entries(self, after: int = 0) -> Iterator[AuditEntry]:
+        """Yield the entries that follow the number `after`."""
+
+    def head(self) -> tuple[int, str]:
+        """Return the number and the hash of the last entry, as the log itself remembers them."""
+
+
+class Expected(Protocol):
+    """The inventory of devices that ought to be there."""
+
+    def replace(self, devices: Iterable[ExpectedDevice]) -> None:
+        """Put this inventory in the place of the one before."""
+
+    def count(self) -> int:
+        """Return how many devices are expected."""
+
+    def absent(
+        self, selects: Callable[[Mapping[str, str]], bool] | None, limit: int, without: Collection[str] = ()
+    ) -> tuple[int, list[str]]:
+        """Count the expected devices of `selects` (None: all) that are not there; name the first of them.
+
+        A revoked device is not there. Those of `without` are left out.
+        """
+
+
+class Preauthorisations(Protocol):
+    """Keys that a factory made known beforehand."""
+
+    def put(self, keys: Collection[Preauthorised]) -> None:
+        """Store keys; one that is there already is replaced."""
+
+    def find(self, key_id: str) -> Preauthorised | None:
+        """Return what is known of a key beforehand."""
+
+
+class Waivers(Protocol):
+    """Waivers, by their name."""
+
+    def change(self, name: str, plan: Callable[[HeldWaiver | None], HeldWaiver]) -> HeldWaiver:
+        """Replace the waiver of this name by what `plan` makes of it, in one transaction."""
+
+    def all(self) -> list[HeldWaiver]:
+        """Return every waiver in the order of their names, the revoked and expired ones too."""
+
+    def active(self, now: int) -> list[HeldWaiver]:
+        """Return those that hold now, in the order of their names."""
 
 
 class Store(Protocol):
@@ -176,8 +253,15 @@ class Store(Protocol):
     objects: Objects
     releases: Releases
     fleet: Fleet
+    audit: Audit
+    expected: Expected
+    preauthorised: Preauthorisations
+    waivers: Waivers
     # Where large uploads lie until they are stored; None: wherever the system puts temporary files.
     scratch: Path | None
+
+    def together(self) -> AbstractContextManager[None]:
+        """Make one transaction of everything that this thread reads and writes inside the block."""
 
     def check(self) -> None:
         """Raise StoreBusy or StoreFull unless the store can be read and written."""

@@ -19,7 +19,7 @@ _REVISIONS = tables.revisions
 _FINDINGS = tables.findings
 
 PIECE = 1024 * 1024
-_HEAD = ("release", "bundle", "revision", "created_at", "retired_at")
+_HEAD = ("release", "bundle", "revision", "created_at", "retired_at", "mirror")
 _REVISION = ("release", "revision", "policy", "policy_digest", "selector", "created_at")
 
 
@@ -97,7 +97,7 @@ class ReleaseTable:
     def _write(self, connection: Connection, release: Release) -> None:
         head = {name: getattr(release, name) for name in _HEAD}
         this = update(_RELEASES).where(_RELEASES.c.release == release.release)
-        changes = {"revision": release.revision, "retired_at": release.retired_at}
+        changes = {name: head[name] for name in ("revision", "retired_at", "mirror")}
         if connection.execute(this.values(changes)).rowcount == 0:
             connection.execute(insert(_RELEASES), head)
         row = {name: getattr(release, name) for name in _REVISION}
@@ -124,6 +124,7 @@ def _current() -> Select[Any]:
         _REVISIONS.c.selector,
         _RELEASES.c.created_at,
         _RELEASES.c.retired_at,
+        _RELEASES.c.mirror,
     ).select_from(_RELEASES.join(_REVISIONS, same).join(_BUNDLES, _BUNDLES.c.sha256 == _RELEASES.c.bundle))
 
 

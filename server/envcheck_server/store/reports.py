@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from envcheck_server.store import tables
+from envcheck_server.store.audit import append_deeds
 from envcheck_server.store.database import Database
 from envcheck_server.store.objects import absent_objects
 from envcheck_server.store.releases import all_releases
 from envcheck_server.store.tables import STATES
-from envcheck_server.store.values import CLONED, Device, NewReport, Receipt, Received, Statement
+from envcheck_server.store.values import CLONED, Deed, Device, NewReport, Receipt, Received, Statement
 
 _STATEMENTS = tables.statements
 _MOST_KNOWN = 100_000
@@ -63,7 +64,7 @@ class ReportTable:
                 if receipt == "stored" and row is not None
             ]
             self._write(connection, stored)
-            _quarantine(connection, before, rows)
+            _quarantine(connection, before, rows, receipts, batch)
             missing = self._missing(connection, [new.statement for new in batch])
             releases = all_releases(connection, retired=False)
         self._learn(missing)
@@ -139,7 +140,14 @@ def _after(row: Device, new: NewReport, receipt: Receipt) -> Device:
     """Return what the row will be, for the next report of the same device in this batch."""
     if receipt == "stored":
         return replace(
-            row, seq=new.seq, report=new.report, statement=new.statement.id, hardware=_hardware(new, row)
+            row,
+            seq=new.seq,
+            report=new.report,
+            statement=new.statement.id,
+            seen_at=new.seen_at,
+            received_at=new.received_at,
+            clock_offset=new.clock_offset,
+            hardware=_hardware(new, row),
         )
     return replace(row, state="quarantined") if receipt in CLONED else row
 
@@ -164,14 +172,34 @@ def _update_values(new: NewReport, row: Device) -> tuple[Any, ...]:
     )
 
 
-def _quarantine(connection: Connection, before: dict[str, Device], after: dict[str, Device]) -> None:
-    quarantined = [
-        (STATES.index("quarantined"), name)
+def _quarantine(
+    connection: Connection,
+    before: dict[str, Device],
+    after: dict[str, Device],
+    receipts: Sequence[tuple[Receipt, Device | None]],
+    batch: Sequence[NewReport],
+) -> None:
+    quarantined = {
+        name
         for name, row in after.items()
         if row.state == "quarantined" and before[name].state != "quarantined"
-    ]
-    if quarantined:
-        connection.exec_driver_sql(_QUARANTINE, quarantined)
+    }
+    if not quarantined:
+        return
+    state = STATES.index("quarantined")
+    connection.exec_driver_sql(_QUARANTINE, [(state, name) for name in sorted(quarantined)])
+    deeds = {
+        new.device: Deed(
+            new.received_at,
+            f"key:{new.key_id}",
+            "device.quarantine",
+            new.device,
+            {"why": receipt, "seq": new.seq, "hardware": new.hardware},
+        )
+        for new, (receipt, _) in zip(batch, receipts, strict=True)
+        if receipt in CLONED and new.device in quarantined
+    }
+    append_deeds(connection, list(deeds.values()))
 
 
 def _statement_of(row: Any) -> Statement:

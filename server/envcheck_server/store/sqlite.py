@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,29 @@ from sqlalchemy.engine import URL
 
 from envcheck.errors import BadInput
 from envcheck_server.store import tables
+from envcheck_server.store.audit import AuditTable
 from envcheck_server.store.database import Database
 from envcheck_server.store.devices import DeviceTable
+from envcheck_server.store.expected import ExpectedTable, PreauthorisedTable
 from envcheck_server.store.fleet import FleetTable
-from envcheck_server.store.interface import Devices, Fleet, Objects, Releases, Reports, Tokens
+from envcheck_server.store.interface import (
+    Audit,
+    Devices,
+    Expected,
+    Fleet,
+    Objects,
+    Preauthorisations,
+    Releases,
+    Reports,
+    Tokens,
+    Waivers,
+)
 from envcheck_server.store.migrate import current_revision, newest_revision, upgrade
 from envcheck_server.store.objects import ObjectTable
 from envcheck_server.store.releases import ReleaseTable
 from envcheck_server.store.reports import ReportTable
 from envcheck_server.store.tokens import TokenTable
+from envcheck_server.store.waivers import WaiverTable
 
 _WAIT_S = 10.0
 # Connections that are kept; while more threads read, there are more.
@@ -41,6 +56,14 @@ class SqliteStore:
         self.objects: Objects = ObjectTable(self._database)
         self.releases: Releases = ReleaseTable(self._database)
         self.fleet: Fleet = FleetTable(self._database)
+        self.audit: Audit = AuditTable(self._database)
+        self.expected: Expected = ExpectedTable(self._database)
+        self.preauthorised: Preauthorisations = PreauthorisedTable(self._database)
+        self.waivers: Waivers = WaiverTable(self._database)
+
+    def together(self) -> AbstractContextManager[None]:
+        """Make one transaction of everything that this thread reads and writes inside the block."""
+        return self._database.together()
 
     def check(self) -> None:
         """Raise StoreBusy or StoreFull unless the store can be read and written."""

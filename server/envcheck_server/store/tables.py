@@ -14,7 +14,7 @@ from envcheck.contract.wire import DeviceState
 metadata = MetaData()
 
 # The tables whose rows belong to one device; the others are reference tables.
-BY_DEVICE = ("devices", "device_keys", "changes")
+BY_DEVICE = ("devices", "device_keys", "changes", "expected")
 
 # A device's state as the small integer that its row holds.
 STATES: tuple[DeviceState, ...] = ("accepted", "pending", "revoked", "quarantined")
@@ -142,6 +142,7 @@ releases = Table(
     Column("revision", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("retired_at", BigInteger),
+    Column("mirror", String),
 )
 
 revisions = Table(
@@ -165,4 +166,56 @@ findings = Table(
     Column("evidence", String, primary_key=True),
     Column("findings", LargeBinary, nullable=False),
     Column("judged_at", BigInteger, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("target", String, nullable=False),
+    Column("details", String, nullable=False),
+    Column("hash", String, nullable=False),
+)
+
+# One row: the last entry of the audit log, held while another is written.
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+    Column("hash", String, nullable=False),
+)
+
+expected = Table(
+    "expected",
+    metadata,
+    Column("device", String, primary_key=True),
+    Column("labels", String, nullable=False),
+)
+
+preauthorised = Table(
+    "preauthorised",
+    metadata,
+    Column("key_id", String, primary_key=True),
+    Column("public_key", String, nullable=False),
+    Column("hardware", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("labels", String, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+waivers = Table(
+    "waivers",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("path", String, nullable=False),
+    Column("selector", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("revoked_at", BigInteger),
 )

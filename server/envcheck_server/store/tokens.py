@@ -46,6 +46,14 @@ class TokenTable:
             connection.execute(update(_TABLE).where(unrevoked).values(revoked_at=now))
         return found is not None
 
+    def expire(self, token: str, at: int) -> bool:
+        """Let a token hold until `at` and no longer; False when there is none of this id."""
+        with self._database.write() as connection:
+            found = connection.execute(select(_TABLE.c.id).where(_TABLE.c.id == token)).first()
+            longer = _TABLE.c.expires_at.is_(None) | (_TABLE.c.expires_at > at)
+            connection.execute(update(_TABLE).where(_TABLE.c.id == token, longer).values(expires_at=at))
+        return found is not None
+
 
 def token_of(row: Any) -> Token:
     """Read a row of the table of tokens."""

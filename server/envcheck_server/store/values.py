@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -88,6 +89,7 @@ class EnrolmentFacts:
     device: Device | None
     keys: list[Key]
     holder: str | None
+    preauthorised: Preauthorised | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,7 @@ class Release:
     selector: str
     created_at: int
     retired_at: int | None = None
+    mirror: str | None = None
 
 
 Receipt = Literal["stored", "repeated", "older", "forked", "epoch", "key", "state", "clone", "gone"]
@@ -183,7 +186,7 @@ class Cuts:
     """Where lines are drawn: devices on one side of all of them share a verdict.
 
     `seen_before` is the oldest `seen_at` that still counts, `seen_until` the latest that can be; limits that
-    are None draw no line.
+    are None draw no line. Each of `waivers` says which labels one waiver means.
     """
 
     bundle: str
@@ -192,13 +195,15 @@ class Cuts:
     p50_ms: float | None = None
     p90_ms: float | None = None
     peak_memory_mb: float | None = None
+    waivers: tuple[Callable[[Mapping[str, str]], bool], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
     """Devices that `decide` can't tell apart; `first` is the first of them by id.
 
-    `lines` says on which side of the cuts they are; its form is the store's own affair.
+    `lines` says on which side of the cuts they are; its form is the store's own affair. Bit n of `waivers`
+    says that the n-th waiver of the cuts means their labels.
     """
 
     state: DeviceState
@@ -206,6 +211,7 @@ class Group:
     lines: int
     count: int
     first: str
+    waivers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,3 +236,57 @@ class Survey:
     groups: list[Group]
     readings: dict[str, Readings]
     absent: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """Who did what to which thing, and when. `details` hold no secrets."""
+
+    at: int
+    actor: str
+    action: str
+    target: str
+    details: Mapping[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """A deed as the audit log keeps it; `hash` covers it and every entry before it."""
+
+    number: int
+    deed: Deed
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedDevice:
+    """A device of the inventory, with the labels that it ought to have."""
+
+    device: str
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Preauthorised:
+    """A key that a factory made known, with the hardware it belongs to. An empty `name` is any device id."""
+
+    key_id: str
+    public_key: str
+    hardware: str
+    name: str
+    labels: dict[str, str]
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeldWaiver:
+    """A waiver as stored, with who gave it."""
+
+    name: str
+    path: str
+    selector: str
+    reason: str
+    expires_at: int
+    created_at: int
+    created_by: str
+    revoked_at: int | None = None
