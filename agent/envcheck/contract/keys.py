@@ -65,6 +65,11 @@ def key_id(public_key: str) -> str:
     return hashlib.sha256(_raw(public_key, "the public key")).hexdigest()[:32]
 
 
+def rotation_statement(device: str, old_key: str, new_public_key: str) -> bytes:
+    """Return what a device's new key signs when it takes the place of the key with the id `old_key`."""
+    return f"envcheck key rotation\n{device}\n{old_key}\n{new_public_key}\n".encode()
+
+
 def is_signed_by(public_key: str, signature: bytes, message: bytes, source: str = "the public key") -> bool:
     """Tell whether `signature` is `public_key`'s over `message`; BadInput naming `source` if it is no key."""
     from cryptography.exceptions import InvalidSignature

@@ -43,6 +43,19 @@ class EnrolmentAnswer(Document, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
 
 
+class KeyRotation(Document, frozen=True, kw_only=True):
+    """A device gives itself another key; the request is signed by the one that it has.
+
+    `proof` is the signature in base64, by the new key, of what `envcheck.contract.keys.rotation_statement`
+    returns: it shows that the new key is this device's own.
+    """
+
+    FORMAT: ClassVar[str] = "envcheck.key-rotation/1.0"
+
+    public_key: str
+    proof: str
+
+
 class Result(Value, frozen=True, kw_only=True):
     """A device's evidence for one bundle, by digest, with the readings that `decide` needs."""
 
@@ -124,13 +137,17 @@ class BundleAnswer(Document, frozen=True, kw_only=True):
 
 
 class ReleasePush(Document, frozen=True, kw_only=True):
-    """Give the collector a release: a stored bundle, the policy it is judged by, the devices it is for."""
+    """Give the collector a release: a stored bundle, the policy it is judged by, the devices it is for.
+
+    `mirror` is a URL from which devices fetch the same bytes; "" is none.
+    """
 
     FORMAT: ClassVar[str] = "envcheck.release-push/1.0"
 
     bundle: str
     policy: Policy
     selector: str = ""
+    mirror: str = ""
 
 
 class ReleaseAnswer(Document, frozen=True, kw_only=True):
@@ -147,6 +164,7 @@ class ReleaseAnswer(Document, frozen=True, kw_only=True):
     selector: str
     revision: Count
     retired: bool = False
+    mirror: str = ""
 
 
 class ReleasesAnswer(Document, frozen=True, kw_only=True):
@@ -186,6 +204,16 @@ class GateGroup(Value, frozen=True, kw_only=True):
     hint: str = ""
 
 
+class GateWaiver(Value, frozen=True, kw_only=True):
+    """An exception that the answer made use of: findings of `count` devices did not count."""
+
+    name: str
+    path: str
+    reason: str
+    expires_at: str
+    count: Count
+
+
 class GateAnswer(Document, frozen=True, kw_only=True):
     """The gate's answer: pass, fail or unknown, and why."""
 
@@ -202,10 +230,14 @@ class GateAnswer(Document, frozen=True, kw_only=True):
     max_unknown: Share
     groups: list[GateGroup] = []
     common: list[str] = []
+    waivers: list[GateWaiver] = []
 
 
 class FleetDevice(Value, frozen=True, kw_only=True):
-    """One row of the fleet table. `outcome` and `reason` are for the release asked about, if any."""
+    """One row of the fleet table. `outcome` and `reason` are for the release asked about, if any.
+
+    `waiting` are the ids of keys that wait for an operator, its first one or others.
+    """
 
     device: str
     state: DeviceState
@@ -216,6 +248,7 @@ class FleetDevice(Value, frozen=True, kw_only=True):
     onnxruntime: str = ""
     outcome: Outcome | None = None
     reason: str = ""
+    waiting: list[str] = []
 
 
 class FleetAnswer(Document, frozen=True, kw_only=True):
@@ -225,6 +258,31 @@ class FleetAnswer(Document, frozen=True, kw_only=True):
 
     devices: list[FleetDevice]
     next: str = ""
+
+
+class InventoryDevice(Value, frozen=True, kw_only=True):
+    """A device that ought to be there, and the labels that it ought to have."""
+
+    device: str
+    labels: dict[str, str] = {}
+
+
+class Inventory(Document, frozen=True, kw_only=True):
+    """Every device that is expected. Those that never enrolled are unknown to the gate."""
+
+    FORMAT: ClassVar[str] = "envcheck.inventory/1.0"
+
+    devices: list[InventoryDevice]
+
+
+class InventoryAnswer(Document, frozen=True, kw_only=True):
+    """How many devices are expected, and how many of them are not there; `absent` names the first ones."""
+
+    FORMAT: ClassVar[str] = "envcheck.inventory-answer/1.0"
+
+    expected: Count
+    missing: Count
+    absent: list[str] = []
 
 
 class Problem(Document, frozen=True, kw_only=True):
