@@ -247,7 +247,8 @@ class TestSaturation:
             judge(reference(graph=U8S8), self.device, measured, DEFAULT), "evidence.outputs.logits"
         )
         assert (
-            finding.cause == "int8 products saturate: this CPU has no VNNI, and the model has 12 U8S8 nodes"
+            finding.cause
+            == "int8 products saturate: this CPU has AVX2 without VNNI, and the model has 12 U8S8 nodes"
         )
         assert "uint8 weights" in finding.hint
 

@@ -31,11 +31,15 @@ class Difference(Value, frozen=True, kw_only=True):
 
 
 class Situation(Value, frozen=True, kw_only=True):
-    """Everything `judge` knows: the training side, and the device's facts and evidence."""
+    """Everything `judge` knows: the training side, and the device's facts and evidence.
+
+    `evidence` is there only when it counts and the run ended well; `ended` when it counts, but did not.
+    """
 
     reference: Reference
     device: SharedFingerprint
     evidence: Evidence | None
+    ended: Evidence | None = None
 
 
 class Comparison(NamedTuple):

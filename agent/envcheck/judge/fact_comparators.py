@@ -74,7 +74,7 @@ def _absent(comparison: Comparison) -> Difference:
         message=f"{_what(comparison)} {lacking}{training}",
         expected=expected,
         unknown=not package,
-        hint="" if package else _LOOK.get(comparison.path[0], _LOOK[""]),
+        hint=_mend(comparison.path, expected) if package else _LOOK.get(comparison.path[0], _LOOK[""]),
     )
 
 
@@ -123,8 +123,8 @@ def version(comparison: Comparison) -> Difference | None:
 
 
 def _mend(path: tuple[str, ...], wanted: Any) -> str:
-    if path[0] == "packages":
-        return f"pip install {path[1]}=={wanted}"
+    if path[0] == "packages" and path[2:] == ("version",):
+        return f"pip install {path[1]}=={wanted}" if wanted else f"pip install {path[1]}"
     if path == ("python", "version"):
         minor = ".".join(str(wanted).split(".")[:2])
         return f"serve the model with Python {minor}; --python names the interpreter that serves"

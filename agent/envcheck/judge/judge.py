@@ -32,13 +32,15 @@ def judge(
     if device is None:
         return [undetermined("fingerprint", "the device's facts are not known", "run: envcheck report")]
     findings: list[Finding] = []
+    ended: Evidence | None = None
     if policy.evidence == "ignored":
         evidence = None
     else:
         findings.extend(_evidence_state(reference, device, evidence))
         if findings:
+            ended = evidence if findings[0].path == "evidence.ending" else None
             evidence = None
-    situation = Situation(reference=reference, device=device, evidence=evidence)
+    situation = Situation(reference=reference, device=device, evidence=evidence, ended=ended)
     if evidence is not None:
         findings.extend(contradictions(evidence))
         findings.extend(evidence_findings(situation, evidence, [*filter(reads_evidence, policy.rules)]))

@@ -1,0 +1,450 @@
+"""Every cause that is named, in the words that people read; and that what resembles it is not named so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from support.builders import evidence, metrics, package, reference, sections, shared
+
+from envcheck.contract.baseline import Floor, Graph, OutputReference, SmokeReadings
+from envcheck.contract.evidence import Ending, Evidence, Placement, Runtime
+from envcheck.contract.fingerprint import Section, SharedFingerprint
+from envcheck.contract.verdict import Finding
+from envcheck.judge.causes import TABLES
+from envcheck.judge.comparison import Situation
+from envcheck.judge.judge import judge
+from envcheck.judge.policies import builtin_policy
+from envcheck.judge.reference import Reference
+
+DEFAULT, STRICT = builtin_policy("default"), builtin_policy("strict")
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+OFF = {"logits": metrics(rmse=1e-3, max_abs=1e-2)}
+ORT = {"version": "1.32.0", "flavours": {"onnxruntime": "1.32.0"}}
+GPU_ORT = {
+    "version": "1.23.2",
+    "package": "onnxruntime-gpu",
+    "flavours": {"onnxruntime-gpu": "1.23.2"},
+    "providers": ["cuda", "tensorrt"],
+    "cuda": "12.8",
+}
+
+
+def ok(**facts: Any) -> Section:
+    return Section(status="ok", shared=facts)
+
+
+def on_gpu(**changed: Any) -> Reference:
+    placement = Placement(source="assignment", nodes={CUDA: {"MatMul": 3}})
+    there = evidence(bundle="", registered=[CUDA, CPU], placement=placement)
+    made = reference(providers=[CUDA, CPU], evidence=there, **changed)
+    training = shared(onnxruntime=ok(**GPU_ORT), cuda=ok(driver="550.54", driver_cuda="12.4"))
+    return msgspec.structs.replace(made, training=training)
+
+
+def why(
+    path: str,
+    held_to: Reference | None = None,
+    device: SharedFingerprint | None = None,
+    **changed: Any,
+) -> Finding:
+    device = device or shared()
+    findings = judge(held_to or reference(), device, evidence(device, **changed), DEFAULT)
+    return next(one for one in findings if one.path == path)
+
+
+LOGITS = "evidence.outputs.logits"
+
+
+class TestSaturation:
+    graph = Graph(
+        sha256="a" * 64,
+        size=1,
+        ir_version=8,
+        operators={"MatMulInteger": 12, "Softmax": 1},
+        quantised={"U8S8": 12},
+    )
+
+    def test_it_is_told_as_people_would(self) -> None:
+        device = shared(cpu=ok(isa=["avx2", "sse4_2"]))
+        finding = why(
+            LOGITS, reference(graph=self.graph), device, outputs=OFF, canaries={"u8s8": "saturates"}
+        )
+        assert finding.cause == (
+            "int8 products saturate: this CPU has AVX2 without VNNI, and the model has 12 U8S8 "
+            "MatMulInteger nodes"
+        )
+        assert finding.hint == (
+            "quantise with uint8 weights or reduce_range, set session.x64quantprecision, or choose devices "
+            "with VNNI"
+        )
+
+    def test_a_canary_that_is_exact_clears_it(self) -> None:
+        device = shared(cpu=ok(isa=["avx2", "sse4_2"]))
+        finding = why(LOGITS, reference(graph=self.graph), device, outputs=OFF, canaries={"u8s8": "exact"})
+        assert "saturate" not in finding.cause
+
+    def test_a_float_model_does_not_have_it_and_the_flag_is_information(self) -> None:
+        device = shared(cpu=ok(isa=["avx2", "sse4_2"]))
+        measured = evidence(device, outputs=OFF, canaries={"u8s8": "saturates"})
+        findings = {one.path: one for one in judge(reference(), device, measured, DEFAULT)}
+        assert "saturate" not in findings[LOGITS].cause
+        assert findings["cpu.isa"].severity == "info"
+
+
+class TestPrecision:
+    scale = Floor(basis="float64", scale=1.0, rms=1e-7, max=1e-6)
+    gpu = ok(gpus=[{"name": "A2", "capability": "8.6"}], driver="550.54", driver_cuda="12.4")
+
+    def off(self, rmse: float) -> dict[str, Any]:
+        return {"logits": metrics(rmse=rmse, max_abs=10 * rmse)}
+
+    def test_tf32_is_likely_on_a_gpu_that_has_it(self) -> None:
+        device = shared(cuda=self.gpu)
+        finding = why(LOGITS, on_gpu(), device, registered=[CUDA, CPU], outputs=self.off(1e-3))
+        assert finding.cause == (
+            "not proven: the GPU (compute capability 8.6) multiplies float32 as TF32, which keeps ten bits "
+            "of mantissa"
+        )
+        assert "use_tf32=0" in finding.hint
+
+    def test_the_canary_proves_it(self) -> None:
+        device = shared(cuda=self.gpu)
+        canaries = {"u8s8": "exact", "tf32": "tf32"}
+        finding = why(
+            LOGITS, on_gpu(), device, registered=[CUDA, CPU], outputs=self.off(1e-3), canaries=canaries
+        )
+        assert finding.cause.startswith("the GPU (compute capability 8.6)")
+
+    @pytest.mark.parametrize(
+        ("cuda", "values", "rmse", "canaries"),
+        [
+            (ok(gpus=[{"capability": "7.5"}]), {}, 1e-3, {}),
+            (gpu, {"NVIDIA_TF32_OVERRIDE": "0"}, 1e-3, {}),
+            (gpu, {}, 1e-3, {"tf32": "fp32"}),
+            (gpu, {}, 10.0, {}),
+        ],
+    )
+    def test_what_can_not_be_tf32_is_not_called_so(
+        self, cuda: Section, values: dict[str, str], rmse: float, canaries: dict[str, str]
+    ) -> None:
+        device = shared(cuda=cuda, variables=ok(origin="configured", values=values))
+        finding = why(
+            LOGITS, on_gpu(), device, registered=[CUDA, CPU], outputs=self.off(rmse), canaries=canaries
+        )
+        assert "TF32" not in finding.cause
+
+    def test_bfloat16_where_the_option_asks_for_it_and_the_cpu_has_it(self) -> None:
+        option = {"mlas.enable_gemm_fastmath_arm64_bfloat16": "1"}
+        for isa, named in ((["asimd", "bf16"], True), (["asimd"], False)):
+            device = shared(cpu=ok(isa=isa))
+            finding = why(
+                LOGITS,
+                device=device,
+                outputs=self.off(1e-3),
+                runtime=Runtime(python="3.11.7", onnxruntime="1.32.0", numpy="2.4.6", options=option),
+            )
+            assert finding.cause.startswith("float32 products are rounded to bfloat16") == named
+
+    def test_flushed_subnormals(self) -> None:
+        graph = Graph(sha256="a" * 64, size=1, ir_version=8, subnormal=40)
+        held_to = reference(graph=graph, evidence=evidence(bundle="", canaries={"denormals": "kept"}))
+        finding = why(LOGITS, held_to, outputs=OFF, canaries={"denormals": "flushed"})
+        assert "the model has 40 subnormal weights" in finding.cause
+        assert "flushed" not in why(LOGITS, held_to, outputs=OFF, canaries={"denormals": "kept"}).cause
+
+    def test_nan_of_half_precision(self) -> None:
+        output = OutputReference(dtype="float16", shape=[180, 10], floor=self.scale)
+        broken = metrics(
+            dtype="float16",
+            problem="non-finite",
+            detail="4 of 1800 elements are NaN here, 0 in training",
+            rmse=None,
+            max_abs=None,
+            decisions=None,
+        )
+        finding = why(LOGITS, reference(outputs={"logits": output}), outputs={"logits": broken})
+        assert "65504" in finding.cause
+        assert "NaN" in finding.message
+
+    def test_nan_on_arm(self) -> None:
+        device = shared(cpu=ok(isa=["asimd", "i8mm", "sme"]))
+        broken = metrics(problem="non-finite", rmse=None, max_abs=None, decisions=None)
+        finding = why(LOGITS, device=device, outputs={"logits": broken})
+        assert "kernels of its own for i8mm, sme" in finding.cause
+
+
+class TestRuntime:
+    def test_another_optimisation_level(self) -> None:
+        level = "graph_optimization_level"
+        there = Runtime(
+            python="3.11.7", onnxruntime="1.32.0", numpy="2.4.6", options={level: "ORT_ENABLE_ALL"}
+        )
+        here = msgspec.structs.replace(there, options={level: "ORT_DISABLE_ALL"})
+        held_to = reference(evidence=evidence(bundle="", runtime=there))
+        finding = why(LOGITS, held_to, outputs=OFF, runtime=here)
+        assert finding.cause == (
+            "the graph is optimised otherwise: graph_optimization_level is ORT_DISABLE_ALL here, "
+            "ORT_ENABLE_ALL in training"
+        )
+
+    def test_another_number_of_threads_is_no_cause(self) -> None:
+        there = Runtime(options={"intra_op_num_threads": "8"}, onnxruntime="1.32.0")
+        here = msgspec.structs.replace(there, options={"intra_op_num_threads": "1"})
+        held_to = reference(evidence=evidence(bundle="", runtime=there))
+        assert why(LOGITS, held_to, outputs=OFF, runtime=here).cause.startswith("not known")
+
+    def test_the_hint_is_one_that_this_python_can_follow(self) -> None:
+        device = shared(python=ok(version="3.8.18", implementation="cpython"))
+        old = Runtime(python="3.8.18", onnxruntime="1.19.2", numpy="1.24.4")
+        finding = why(LOGITS, device=device, outputs=OFF, runtime=old)
+        assert "onnxruntime 1.19.2 (training 1.32.0)" in finding.cause
+        assert finding.hint == (
+            "serve the model with Python 3.11 to 3.14: Python 3.8 can have onnxruntime 1.19.2 at most"
+        )
+
+    def two(self, **described: tuple[float, float]) -> dict[str, Any]:
+        names = ("a", "b")
+        return {
+            name: metrics(
+                rmse=1.0,
+                max_abs=2.0,
+                decisions=None,
+                **{field: values[index] for field, values in described.items()},
+            )
+            for index, name in enumerate(names)
+        }
+
+    def test_swapped_outputs(self) -> None:
+        floor = Floor(basis="float64", scale=1.0, rms=1e-7, max=1e-6)
+        output = OutputReference(dtype="float32", shape=[180, 10], floor=floor)
+        there = self.two(low=(0, 5), high=(1, 9), mean=(0.5, 7), deviation=(0.1, 1))
+        here = self.two(low=(5, 0), high=(9, 1), mean=(7, 0.5), deviation=(1, 0.1))
+        held_to = reference(outputs={"a": output, "b": output}, evidence=evidence(bundle="", outputs=there))
+        finding = why("evidence.outputs.a", held_to, outputs=here)
+        assert finding.cause.startswith("the outputs a and b are swapped")
+        assert "swapped" not in why("evidence.outputs.a", held_to, outputs=there).cause
+        undescribed = self.two()
+        bare = reference(
+            outputs={"a": output, "b": output}, evidence=evidence(bundle="", outputs=undescribed)
+        )
+        assert "swapped" not in why("evidence.outputs.a", bare, outputs=undescribed).cause
+
+    def test_two_flavours(self) -> None:
+        both = {**ORT, "flavours": {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.23.2"}}
+        device = shared(
+            onnxruntime=ok(**both, conflicts=["onnxruntime and onnxruntime-gpu overwrite each other's files"])
+        )
+        held_to = msgspec.structs.replace(reference(), training=shared(onnxruntime=ok(**ORT)))
+        finding = why(LOGITS, held_to, device, outputs=OFF)
+        assert "overwrite each other's files" in finding.cause
+        assert finding.hint == (
+            "pip uninstall -y onnxruntime onnxruntime-gpu, then pip install onnxruntime==1.32.0"
+        )
+
+
+class TestProviders:
+    placement = Placement(source="assignment", nodes={CPU: {"MatMul": 3}})
+
+    def lost(self, cuda: Section, runtime: dict[str, Any] = GPU_ORT, why_not: str = "") -> Finding:
+        device = shared(cuda=cuda, onnxruntime=ok(**runtime))
+        fallbacks = {CUDA: why_not} if why_not else {}
+        return why(
+            "evidence.placement",
+            on_gpu(),
+            device,
+            registered=[CPU],
+            placement=self.placement,
+            fallbacks=fallbacks,
+        )
+
+    def test_a_missing_library_is_named_with_what_brings_it(self) -> None:
+        present = ok(driver="550.54", driver_cuda="12.4")
+        finding = self.lost(present, why_not="the library libcudnn.so.9 is missing")
+        assert finding.cause == f"{CUDA} did not start: the library libcudnn.so.9 is missing"
+        assert "pip install 'onnxruntime-gpu[cuda,cudnn]'" in finding.hint
+
+    def test_a_driver_older_than_the_build(self) -> None:
+        finding = self.lost(ok(driver="470.1", driver_cuda="11.4"))
+        assert finding.cause == (
+            "the driver is older than the build: onnxruntime is built for CUDA 12.8, the driver supports "
+            "only 11.4"
+        )
+        untold = self.lost(ok(driver="470.1"))
+        assert "needs a driver of 525.60.13 at least: this one is 470.1" in untold.cause
+
+    def test_no_gpu(self) -> None:
+        absent = Section(status="absent", reason="there is no NVIDIA device node")
+        finding = self.lost(absent, why_not="libcublasLt.so.12")
+        assert finding.cause == (
+            f"{CUDA} did not start: there is no NVIDIA GPU (there is no NVIDIA device node), and the library "
+            "libcublasLt.so.12 is missing"
+        )
+
+    def test_a_gpu_that_may_not_be_opened(self) -> None:
+        finding = self.lost(Section(status="unreadable", reason="this process may not open them"))
+        assert "may not open them" in finding.cause
+
+    def test_a_build_without_it(self) -> None:
+        finding = self.lost(ok(driver="550.54", driver_cuda="12.4"), ORT)
+        assert finding.cause == f"onnxruntime is a build without {CUDA}"
+        assert finding.hint == "pip uninstall -y onnxruntime, then pip install onnxruntime-gpu==1.23.2"
+
+    def test_where_nothing_is_known_what_the_log_says_is_told(self) -> None:
+        finding = self.lost(ok(driver="550.54", driver_cuda="12.4"), why_not="no such device")
+        assert finding.cause == "no such device"
+
+
+class TestEndings:
+    def ended(self, device: SharedFingerprint, held_to: Reference | None = None, **ending: Any) -> Finding:
+        values = {"status": "error", "stage": "session", "reason": "it ended", "hint": "old", **ending}
+        measured: Evidence = evidence(
+            device, ending=Ending(**values), outputs={}, runtime=Runtime(python="", onnxruntime="")
+        )
+        findings = judge(held_to or reference(), device, measured, DEFAULT)
+        return next(one for one in findings if one.path == "evidence.ending")
+
+    def test_an_illegal_instruction_names_what_the_cpu_lacks(self) -> None:
+        device = shared(cpu=ok(isa=["sse4_2"]))
+        finding = self.ended(device, status="crash", stage="import", signal=4)
+        assert finding.cause == (
+            "an instruction set is missing: this CPU has no avx2, avx512_vnni, training's has"
+        )
+        assert finding.hint != "old"
+
+    def test_an_illegal_instruction_on_a_cpu_that_tells_all_flags(self) -> None:
+        finding = self.ended(shared(), status="crash", stage="import", signal=4)
+        assert "masked or emulated" in finding.cause
+
+    def test_another_signal_is_no_missing_instruction(self) -> None:
+        assert self.ended(shared(), status="crash", stage="run", signal=11).cause == ""
+
+    NEW = Graph(sha256="a" * 64, size=1, ir_version=11, opsets={"": 23})
+
+    @pytest.mark.parametrize(
+        ("python", "mend"),
+        [
+            ("3.11.7", "pip install 'onnxruntime>=1.23.0', or export the model with opset 21"),
+            ("3.10.13", "pip install 'onnxruntime>=1.23.0', or export the model with opset 21"),
+            (
+                "3.8.18",
+                (
+                    "Python 3.8 can have none that does: serve with Python 3.10 or newer, or export the "
+                    "model with opset 21"
+                ),
+            ),
+        ],
+    )
+    def test_an_opset_that_is_too_new(self, python: str, mend: str) -> None:
+        device = shared(
+            python=ok(version=python, implementation="cpython"),
+            onnxruntime=ok(version="1.19.2", flavours={"onnxruntime": "1.19.2"}),
+        )
+        finding = self.ended(device, reference(graph=self.NEW))
+        assert finding.cause == "the model needs opset 23; onnxruntime 1.19.2 supports up to 21"
+        assert finding.hint == mend
+
+    def test_numpy_2_beside_an_onnxruntime_for_numpy_1(self) -> None:
+        device = shared(
+            onnxruntime=ok(version="1.16.3"),
+            packages=ok(numpy=package("2.4.6"), onnxruntime=package("1.16.3")),
+        )
+        finding = self.ended(device, stage="import")
+        assert finding.cause == "onnxruntime 1.16 was built for numpy 1, and numpy 2.4 is there"
+
+    def test_memory(self) -> None:
+        device = shared(memory=ok(total_mib=4096, limit_mib=256))
+        held_to = reference(readings=SmokeReadings(peak_memory_mb=700.0))
+        finding = self.ended(device, held_to, status="memory", stage="run")
+        assert finding.cause == (
+            "memory does not suffice: the model needed 700 MB in training, and this device gives 256 MiB"
+        )
+        assert finding.hint == "old", "what the smoke process said mends it stays where there is no better"
+
+    def test_no_wheel_for_this_python(self) -> None:
+        device = shared(
+            python=ok(version="3.9.18", implementation="cpython"),
+            onnxruntime=Section(status="absent", reason="not installed"),
+        )
+        finding = self.ended(device, stage="import")
+        assert finding.cause == "Python 3.9 can't have onnxruntime 1.32.0, which training had"
+        assert finding.hint.startswith("serve the model with Python 3.11 to 3.14")
+
+    def test_a_quota_below_one_cpu(self) -> None:
+        device = shared(cpu=ok(isa=sections()["cpu"].shared["isa"], quota=0.25))
+        assert self.ended(device, status="timeout", stage="run").cause == (
+            "the control group grants 0.25 of a CPU"
+        )
+
+
+class TestPackages:
+    @pytest.mark.parametrize(
+        ("python", "cause", "hint"),
+        [
+            ("3.11.7", "", "pip install numpy==2.4.6"),
+            (
+                "3.8.18",
+                "Python 3.8 can't have numpy 2.4.6",
+                "serve the model with Python 3.11 to 3.14: Python 3.8 can have numpy 1.24.4 at most",
+            ),
+        ],
+    )
+    def test_a_hint_is_one_that_can_be_followed(self, python: str, cause: str, hint: str) -> None:
+        device = shared(
+            python=ok(version=python, implementation="cpython"),
+            packages=ok(numpy=package("1.24.4"), onnxruntime=package("1.32.0"), rich=package("15.0.0")),
+        )
+        findings = judge(reference(), device, evidence(device), DEFAULT)
+        finding = next(one for one in findings if one.path == "packages.numpy.version")
+        assert (finding.cause, finding.hint) == (cause, hint)
+
+    def test_a_version_that_is_too_old_for_the_python(self) -> None:
+        training = shared(packages=ok(numpy=package("1.24.4")))
+        device = shared(
+            python=ok(version="3.13.0", implementation="cpython"), packages=ok(numpy=package("2.4.6"))
+        )
+        held_to = msgspec.structs.replace(reference(), training=training)
+        findings = judge(held_to, device, evidence(device), DEFAULT)
+        finding = next(one for one in findings if one.path == "packages.numpy.version")
+        assert finding.hint == (
+            "serve the model with Python 3.8 to 3.11: Python 3.13 has none older than numpy 2.1.0"
+        )
+
+    def test_one_that_is_not_installed_can_be(self) -> None:
+        device = shared(packages=ok(onnxruntime=package("1.32.0")))
+        findings = judge(reference(), device, evidence(device), DEFAULT)
+        finding = next(one for one in findings if one.path == "packages.numpy.version")
+        assert finding.hint == "pip install numpy==2.4.6"
+
+
+def test_what_could_not_be_determined_has_no_cause() -> None:
+    findings = judge(reference(), shared(), evidence(outputs={"logits": metrics(rmse=None)}), DEFAULT)
+    assert [one.cause for one in findings if one.unknown] == [""]
+
+
+@pytest.mark.parametrize("garbage", [None, 0, "", [], {}, "x" * 200, [1, None], {"a": {}}, "9" * 5000, True])
+def test_no_fact_breaks_a_rule(garbage: Any) -> None:
+    """Facts come from strange devices: every rule takes anything at every path that rules read."""
+    names = ("version", "flavours", "conflicts", "providers", "needs", "cuda", "gpus", "driver", "l4t")
+    facts = dict.fromkeys((*names, "isa", "quota", "total_mib", "limit_mib", "values", "unit"), garbage)
+    device = shared(
+        **{
+            name: Section(status="ok", shared=facts)
+            for name in ("onnxruntime", "cuda", "cpu", "memory", "variables", "python")
+        }
+    )
+    finding = Finding(rule="r", path="x", severity="block", message="m", expected="1.0")
+    endings = [
+        Ending(status=status, stage="session", signal=4) for status in ("error", "crash", "memory", "timeout")
+    ]
+    for ending in endings:
+        ended = evidence(device, ending=ending)
+        measured = evidence(device, registered=[CUDA], outputs=OFF)
+        for seen, bad in ((measured, None), (None, ended)):
+            situation = Situation(reference=on_gpu(), device=device, evidence=seen, ended=bad)
+            for begin, rules in TABLES:
+                path = begin + "numpy.version" if begin == "packages." else begin.rstrip(".")
+                for rule in rules:
+                    rule(msgspec.structs.replace(finding, path=path), situation)
+                    rule(msgspec.structs.replace(finding, path=LOGITS), situation)
