@@ -14,7 +14,8 @@ from support.tools import missing
 
 OLDEST = (3, 10)
 PROBES = ["envcheck.facts.probe", "envcheck.facts.probe_more", "envcheck.facts.probe_verify"]
-OLDER = {**dict.fromkeys(PROBES, (3, 6)), "envcheck.smoke.child": (3, 8)}
+CHILD = ["envcheck.smoke.child", "envcheck.smoke.child_look", "envcheck.smoke.child_values"]
+OLDER = {**dict.fromkeys(PROBES, (3, 6)), **dict.fromkeys(CHILD, (3, 8))}
 OLDEST_SERVER = (3, 11)
 
 COMPILE = "import sys\nfor path in sys.argv[1:]:\n    compile(open(path, 'rb').read(), path, 'exec')\n"

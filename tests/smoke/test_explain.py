@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 import signal
 
 import pytest
@@ -9,7 +8,6 @@ from hypothesis import strategies as st
 
 from envcheck.contract.evidence import Runtime
 from envcheck.smoke.explain import Exit, explain
-from envcheck.smoke.explain_failure import explain_fallback
 from envcheck.smoke.explain_text import innermost_call, scrub
 from envcheck.smoke.job import ChildResult, Failure
 
@@ -179,15 +177,3 @@ def test_scrubbed_text_is_the_same_for_two_runs() -> None:
         for day in (1, 2)
     ]
     assert scrub(lines[0]) == scrub(lines[1]) == "[E] m.onnx at 0x...: bad"
-
-
-def test_a_fallback_names_the_provider_and_the_missing_library() -> None:
-    log = (
-        "[E:onnxruntime:Default, provider_bridge_ort.cc:2195 TryGetProviderInfo_CUDA] Failed to load library "
-        "/opt/libonnxruntime_providers_cuda.so with error: libcublasLt.so.12: cannot open shared object file"
-    )
-    text = explain_fallback(["CUDAExecutionProvider"], ["CPUExecutionProvider"], log)
-    assert re.fullmatch(
-        r"CUDAExecutionProvider did not register; .*: the library libcublasLt\.so\.12 is missing", text
-    )
-    assert explain_fallback(["CPUExecutionProvider"], ["CPUExecutionProvider"], log) == ""

@@ -73,6 +73,10 @@ def test_a_healthy_machine_gives_whole_evidence(digits: Bundle, whole: Smoke) ->
     assert evidence.runtime.python == sys.version.split()[0]
     assert evidence.runtime.cpu_features
     assert any(library.build_id for library in evidence.libraries)
+    assert evidence.fallbacks == evidence.placement.astray == {}
+    assert output.low is not None
+    assert 0 < output.low < (output.high or 0) < 1
+    assert evidence.thread_pools
 
 
 def test_readings_stay_out_of_the_evidence(whole: Smoke) -> None:
@@ -166,11 +170,6 @@ def with_opset(number: int) -> bytes:
     return bytes(model.SerializeToString())
 
 
-SEQUENCE = model_bytes(
-    [helper.make_node("SplitToSequence", ["x"], ["y"], axis=0)],
-    LINE[0],
-    [helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None)],
-)
 BFLOAT = model_bytes(
     [helper.make_node("Cast", ["x"], ["y"], to=TensorProto.BFLOAT16)],
     LINE[0],
@@ -185,7 +184,6 @@ BFLOAT = model_bytes(
         (with_opset(99), "the model needs opset 99 of ai.onnx; this onnxruntime supports up to"),
         (one_op("Magic", domain="com.acme"), "the model needs the custom operator com.acme:Magic"),
         (one_op("Frobnicate"), "this onnxruntime does not know the operator Frobnicate"),
-        (SEQUENCE, "the output 'y' is a seq(tensor(float)), which can't be compared"),
         (BFLOAT, "the output 'y' is a tensor(bfloat16), which can't be compared"),
     ],
 )
@@ -202,7 +200,63 @@ def test_a_provider_that_is_not_there_is_told_and_what_ran_is_recorded(digits: B
     found = smoke(digits, quick=True, providers=wanted).evidence
     assert (found.requested, found.registered) == (wanted, ["CPUExecutionProvider"])
     assert found.ending.status == "ok"
-    assert found.ending.reason.startswith("CUDAExecutionProvider did not register")
+    reason = "this build of onnxruntime has no such provider: onnxruntime-gpu has it"
+    assert found.fallbacks == {"CUDAExecutionProvider": reason}
+    assert found.ending.reason == (
+        f"CUDAExecutionProvider did not register; CPUExecutionProvider ran in its place: {reason}"
+    )
+
+
+def test_heavy_nodes_that_ran_elsewhere_than_intended_are_named() -> None:
+    model = model_bytes(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["z"], name="layers/first"),
+            helper.make_node("MatMul", ["z", "w"], ["v"], name="n" * 500),
+            helper.make_node("Relu", ["v"], ["y"], name="light"),
+        ],
+        *LINE,
+        {"w": np.random.default_rng(2).normal(size=(8, 8)).astype(np.float32)},
+    )
+    wanted = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    placement = smoke(bundle_of(model), quick=True, providers=wanted).evidence.placement
+    assert sum(placement.nodes["CPUExecutionProvider"].values()) >= 2
+    first, second = placement.astray["CPUExecutionProvider"]
+    assert "layers/first" in first
+    assert len(second) == 200
+    assert smoke(bundle_of(model), quick=True).evidence.placement.astray == {}
+
+
+def test_samples_that_depend_on_their_batch_are_found_out() -> None:
+    """Each sample minus the mean of its batch: alone it is zero."""
+    model = model_bytes(
+        [
+            helper.make_node("ReduceMean", ["x"], ["m"], axes=[0], keepdims=1),
+            helper.make_node("Sub", ["x", "m"], ["y"]),
+        ],
+        *LINE,
+    )
+    output = smoke(bundle_of(model)).evidence.outputs["y"]
+    expected = SAMPLES[:8] - SAMPLES.mean(axis=0)
+    assert output.batching_rms == pytest.approx(np.sqrt(np.mean(expected**2)), rel=0.01)
+    assert output.batching_max == pytest.approx(np.abs(expected).max(), rel=0.01)
+
+
+def test_a_batch_that_is_free_gives_the_same_sample_by_sample(whole: Smoke) -> None:
+    assert whole.evidence.outputs["y"].batching_max is not None
+    assert whole.evidence.outputs["y"].batching_max < 1e-6
+
+
+def test_batching_is_not_measured_where_it_means_nothing(digits: Bundle) -> None:
+    fixed = smoke(classifier_bundle(batch=16)).evidence
+    quick = smoke(digits, quick=True).evidence
+    assert [found.outputs["y"].batching_max for found in (fixed, quick)] == [None, None]
+
+
+def test_a_model_that_takes_no_single_sample_is_measured_all_the_same() -> None:
+    """Its first axis is free by declaration only: one part of two is always wanted."""
+    model = model_bytes([helper.make_node("Split", ["x"], ["y", "z"], axis=0)], LINE[0], LINE[1])
+    found = smoke(bundle_of(model)).evidence
+    assert (found.ending.status, found.outputs["y"].batching_max) == ("ok", None)
 
 
 def test_weights_outside_of_the_file_are_refused_before_anything_is_loaded() -> None:

@@ -3,9 +3,10 @@
     python child.py WORKDIR
 
 Self-contained on purpose, standard library only at import, Python 3.8+: the target knows nothing of
-envcheck. Reads WORKDIR/job.json; announces each stage as one line on standard output; writes raw outputs
-and result.json into WORKDIR/out. Whatever a library prints goes to standard error. Inference runs on the
-main thread, so that a crash shows its Python stack in WORKDIR/out/fault.txt.
+envcheck. Two more files lie beside it: child_values.py (what goes in and comes out) and child_look.py (what
+the process holds). Reads WORKDIR/job.json; announces each stage as one line on standard output; writes raw
+outputs and result.json into WORKDIR/out. Whatever a library prints goes to standard error. Inference runs
+on the main thread, so that a crash shows its Python stack in WORKDIR/out/fault.txt.
 """
 
 from __future__ import annotations
@@ -14,13 +15,12 @@ import faulthandler
 import importlib
 import json
 import os
-import re
 import resource
-import struct
 import sys
 import time
 from contextlib import suppress
-from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
+from importlib import util
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 MARK = "@envcheck "
 LEVELS = {
@@ -30,13 +30,21 @@ LEVELS = {
     "all": "ORT_ENABLE_ALL",
 }
 RECORD_PLACEMENT = "session.record_ep_graph_assignment_info"
-# What Python can be handed: tensors whose elements numpy knows.
-READABLE = re.compile(r"tensor\((float16|float|double|u?int(8|16|32|64)|bool|string|complex(64|128))\)")
-Outputs = List[Any]
 
 
-class Unusable(Exception):
-    """The model or the inputs ask for something that this child does not do; the text says what."""
+def beside(name: str) -> Any:
+    """Load a file that lies beside this one: its directory is not on the path, where it would shadow."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), name + ".py")
+    spec = util.spec_from_file_location("envcheck_" + name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(name)
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+look, values = beside("child_look"), beside("child_values")
+Outputs = Dict[str, Any]
 
 
 def main(workdir: str) -> int:
@@ -144,11 +152,25 @@ class Child:
                     raise
             self.save()
         if self.job["libraries"]:
-            self.result["libraries"] = loaded_libraries()
+            self.announce("look")
+            libraries = look.loaded_libraries()
+            self.result["libraries"] = look.describe_libraries(libraries)
+            self.result["thread_pools"] = look.thread_pools(libraries)
+            self.result["missing"] = self.missing()
         if self.job["distributions"]:
-            self.result["distributions"] = loaded_distributions(self.before)
+            self.result["distributions"] = look.loaded_distributions(self.before)
         self.result["done"] = True
         self.save()
+
+    def missing(self) -> Dict[str, List[str]]:
+        """Name the libraries for want of which a provider that this build has did not come to be."""
+        folder = os.path.join(os.path.dirname(self.ort.__file__), "capi")
+        lost = set()
+        for number, entry in enumerate(self.result["sessions"]):
+            asked = self.job["sessions"][number]["providers"]
+            lost |= set(asked) - set(entry.get("registered", asked))
+        available = set(self.result["available"])
+        return {name: look.missing_libraries(folder, name) for name in sorted(lost & available)}
 
     def save(self) -> None:
         """Write the result whole, or leave the one before."""
@@ -164,7 +186,7 @@ class Child:
             "python": sys.version.split()[0],
             "implementation": sys.implementation.name,
         }
-        self.result.update(runtime=runtime, platform=platform())
+        self.result.update(runtime=runtime, platform=look.platform())
         begin = time.perf_counter()
         # onnxruntime first: where both are missing, it is the one to ask for.
         onnxruntime = importlib.import_module("onnxruntime")
@@ -174,9 +196,9 @@ class Child:
         self.result["available"] = list(onnxruntime.get_available_providers())
         runtime.update(
             onnxruntime=onnxruntime.__version__,
-            onnxruntime_build=build_info(onnxruntime),
+            onnxruntime_build=look.build_info(onnxruntime),
             numpy=numpy.__version__,
-            cpu_features=cpu_features(),
+            cpu_features=look.cpu_features(),
         )
         self.save()
 
@@ -185,34 +207,34 @@ class Child:
         self.announce("session " + spec["name"])
         arrays = [(name, self.load(name)) for name in spec["inputs"]]
         session = self.make_session(spec, entry)
-        names = readable_outputs(session)
-        begun: Outputs = []
+        names = values.readable_outputs(session)
+        begun: Outputs = {}
         for position, (inputs, feed) in enumerate(arrays):
             self.announce(f"run {spec['name']}")
-            feeds = slices(feed, spec["slices"], spec["sliced"])
+            feeds = values.slices(feed, spec)
             stem = f"{number}-{position}"
             outputs = self.repeat(session, names, feeds, inputs, stem, spec, entry)
             begun = begun or outputs
             if "placement" not in entry and spec["placement"]:
-                entry["placement"] = self.prove_placement(session)
-        entry["peak_memory_mb"] = peak_memory_mb()
+                entry["placement"] = self.prove_placement(session, spec["providers"][0])
+        entry["peak_memory_mb"] = look.peak_memory_mb()
         timing = spec["timing"]
         if timing is not None:
             self.announce(f"run {spec['name']}, timed")
-            first = slices(arrays[0][1], spec["slices"], spec["sliced"])[0]
-            last = begun
+            first = values.slices(arrays[0][1], spec)[0]
+            last: List[Any] = []
 
             def run() -> None:
                 nonlocal last
-                last = session.run(names, first)
+                last = session.run(list(names), first)
 
             # A run that alone took longer than all of the warm-up may take has warmed the session.
             if entry["first_run_ms"] < timing["warmup_s"] * 1000:
                 warm_up(run, timing)
             entry["latencies_ms"] = take_latencies(run, timing)
             # The last timed run shows whether runs repeat, also where there was no other.
-            both = (self.join([begun]), self.join([last]))
-            self.keep_changed(both, names, arrays[0][0], f"{number}-0", entry["repeats"], entry)
+            both = (begun, values.flatten(self.np, names, [last]))
+            self.keep_changed(both, arrays[0][0], f"{number}-0", entry["repeats"], entry)
 
     def load(self, name: str) -> Dict[str, Any]:
         """Read one inputs file; a pickle inside is refused by numpy."""
@@ -250,20 +272,22 @@ class Child:
             options.enable_profiling = True
             options.profile_file_prefix = os.path.join(self.out, "profile")
 
-    def prove_placement(self, session: Any) -> Dict[str, Any]:
-        """Count nodes by provider and operator; called once, after the first runs."""
+    def prove_placement(self, session: Any, intended: str) -> Dict[str, Any]:
+        """Count nodes by provider and operator, and name heavy ones that are not where they were intended."""
         if hasattr(session, "get_provider_graph_assignment_info"):
-            return {"source": "assignment", "nodes": count_nodes(assigned_nodes(session))}
-        path = session.end_profiling()
-        with open(path, encoding="utf-8") as file:
-            events = json.load(file)
-        os.unlink(path)
-        return {"source": "profile", "nodes": count_nodes(profiled_nodes(events))}
+            source, nodes = "assignment", list(look.assigned_nodes(session))
+        else:
+            path = session.end_profiling()
+            with open(path, encoding="utf-8") as file:
+                source, nodes = "profile", list(look.profiled_nodes(json.load(file)))
+            os.unlink(path)
+        astray = look.astray_nodes(nodes, set(self.job["heavy"]), intended)
+        return {"source": source, "nodes": look.count_nodes(nodes), "astray": astray}
 
     def repeat(
         self,
         session: Any,
-        names: List[str],
+        names: Dict[str, str],
         feeds: List[Dict[str, Any]],
         inputs: str,
         stem: str,
@@ -275,22 +299,22 @@ class Child:
         Returns what the first run gave for the first slice.
         """
         first: Optional[Outputs] = None
-        first_slice: Outputs = []
+        first_slice: Outputs = {}
+        wanted = list(names)
         for count in range(spec["repeats"]):
             begin = time.perf_counter()
-            parts = [session.run(names, feeds[0])]
+            parts = [session.run(wanted, feeds[0])]
             entry.setdefault("first_run_ms", milliseconds(begin))
-            parts += [session.run(names, feed) for feed in feeds[1:]]
-            outputs = self.join(parts)
-            self.keep_changed((first, outputs), names, inputs, stem, count, entry)
+            parts += [session.run(wanted, feed) for feed in feeds[1:]]
+            outputs = values.flatten(self.np, names, parts)
+            self.keep_changed((first, outputs), inputs, stem, count, entry)
             if first is None:
-                first, first_slice = outputs, parts[0]
+                first, first_slice = outputs, values.flatten(self.np, names, parts[:1])
         return first_slice
 
     def keep_changed(
         self,
         runs: Tuple[Optional[Outputs], Outputs],
-        names: List[str],
         inputs: str,
         stem: str,
         count: int,
@@ -298,24 +322,21 @@ class Child:
     ) -> None:
         """Write those outputs of run number `count` that are not the first run's, all when there was none."""
         first, outputs = runs
-        changed = [i for i in range(len(names)) if first is None or not same(first[i], outputs[i])]
-        if changed:
-            kept = {names[i]: self.write(f"{stem}-{count}-{i}.npy", outputs[i]) for i in changed}
+        kept = {}
+        # A part of a sequence that is not there in a later run is kept as nothing.
+        names = dict.fromkeys([*(first or ()), *outputs])
+        for number, name in enumerate(names):
+            array = outputs[name] if name in outputs else self.np.zeros(0)
+            if first is None or name not in first or not values.same(first[name], array):
+                kept[name] = self.write(f"{stem}-{count}-{number}.npy", array)
+        if kept:
             entry.setdefault("runs", []).append({"inputs": inputs, "repeat": count, "outputs": kept})
         entry["repeats"] = count + 1
 
-    def join(self, parts: List[Outputs]) -> Outputs:
-        """Put the outputs of slices together along their first axis."""
-        arrays = [[self.np.asarray(value) for value in part] for part in parts]
-        if len(arrays) == 1:
-            return arrays[0]
-        count = range(len(arrays[0]))
-        return [self.np.concatenate([self.np.atleast_1d(part[i]) for part in arrays]) for i in count]
-
     def write(self, name: str, array: Any) -> Dict[str, str]:
         """Write one output as .npy, strings as fixed-width text: nothing is ever pickled."""
-        dtype = "string" if array.dtype == object else str(array.dtype.name)
-        if dtype == "string":
+        dtype = "string" if array.dtype.kind in "OU" else str(array.dtype.name)
+        if array.dtype == object:
             array = array.astype(self.np.str_)
         self.written += array.nbytes
         if self.written > self.job["output_limit_mb"] * 2**20:
@@ -323,37 +344,6 @@ class Child:
         with open(os.path.join(self.out, name), "wb") as file:
             self.np.save(file, array, allow_pickle=False)
         return {"file": name, "dtype": dtype}
-
-
-def readable_outputs(session: Any) -> List[str]:
-    """Return the names of the outputs; raises Unusable for one that is no tensor numpy knows."""
-    for output in session.get_outputs():
-        if not READABLE.fullmatch(output.type):
-            raise Unusable(f"the output {output.name!r} is a {output.type}, which can't be compared")
-    return [output.name for output in session.get_outputs()]
-
-
-def slices(feed: Dict[str, Any], count: int, sliced: List[str]) -> List[Dict[str, Any]]:
-    """Cut the inputs named in `sliced` into `count` equal parts along their first axis."""
-    if count == 1:
-        return [feed]
-    parts = []
-    for number in range(count):
-        part = dict(feed)
-        for name in sliced:
-            step = len(feed[name]) // count
-            part[name] = feed[name][number * step : (number + 1) * step]
-        parts.append(part)
-    return parts
-
-
-def same(one: Any, other: Any) -> bool:
-    """Tell whether two arrays are equal bit by bit, NaN included."""
-    if one.dtype != other.dtype or one.shape != other.shape:
-        return False
-    if one.dtype == object:
-        return bool(one.tolist() == other.tolist())
-    return bool(one.tobytes() == other.tobytes())
 
 
 def take_latencies(run: Callable[[], Any], timing: Dict[str, Any]) -> List[float]:
@@ -392,165 +382,6 @@ def clock(run: Callable[[], Any]) -> float:
 def milliseconds(begin: float) -> float:
     """Return the time since `begin` in milliseconds."""
     return (time.perf_counter() - begin) * 1000.0
-
-
-def assigned_nodes(session: Any) -> Iterator[Tuple[str, str]]:
-    """Yield (provider, operator) of every node, as the session recorded it (onnxruntime >= 1.24.1)."""
-    for part in session.get_provider_graph_assignment_info():
-        for node in part.get_nodes():
-            standard = node.domain in ("", "ai.onnx")
-            yield part.ep_name, node.op_type if standard else f"{node.domain}:{node.op_type}"
-
-
-def profiled_nodes(events: List[Dict[str, Any]]) -> Iterator[Tuple[str, str]]:
-    """Yield (provider, operator) of every node that ran, each once, from a profile's events."""
-    seen = set()
-    for event in events:
-        name = str(event.get("name", ""))
-        details = event.get("args") or {}
-        if event.get("cat") != "Node" or not name.endswith("_kernel_time") or "provider" not in details:
-            continue
-        key = (name, details.get("node_index"))
-        if key not in seen:
-            seen.add(key)
-            yield str(details["provider"]), str(details.get("op_name", "?"))
-
-
-def count_nodes(nodes: Iterator[Tuple[str, str]]) -> Dict[str, Dict[str, int]]:
-    """Count (provider, operator) pairs: provider -> operator -> nodes."""
-    counts: Dict[str, Dict[str, int]] = {}
-    for provider, operator in nodes:
-        of_provider = counts.setdefault(provider, {})
-        of_provider[operator] = of_provider.get(operator, 0) + 1
-    return counts
-
-
-def platform() -> str:
-    """Return machine and C library, which decide what wheels fit."""
-    try:
-        libc = (os.confstr("CS_GNU_LIBC_VERSION") or "").replace(" ", "")
-    except (ValueError, OSError):
-        libc = "musl"
-    return f"{os.uname().machine}-{libc}"
-
-
-def build_info(onnxruntime: Any) -> str:
-    """Return what onnxruntime says of its own build (commit, type), empty where it says nothing."""
-    try:
-        return str(onnxruntime.get_build_info())[:300]
-    except (AttributeError, RuntimeError):
-        return ""
-
-
-def cpu_features() -> List[str]:
-    """Return the instruction sets that numpy found on this CPU and may dispatch to."""
-    for name in ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath"):  # numpy 2, numpy 1
-        features = getattr(sys.modules.get(name), "__cpu_features__", {})
-        if features:
-            return sorted(feature for feature, present in features.items() if present)
-    return []
-
-
-def peak_memory_mb() -> Optional[float]:
-    """Return this process's own peak resident memory in MB; getrusage would include the parent's."""
-    try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-            found = re.search(r"VmHWM:\s+(\d+) kB", file.read())
-    except OSError:
-        return None
-    return int(found.group(1)) / 1024 if found else None
-
-
-def loaded_libraries() -> List[Dict[str, str]]:
-    """Return the native libraries in this process's maps, Python's own extension modules left out."""
-    try:
-        with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
-            paths = {line.split(None, 5)[5].rstrip("\n") for line in file if line.count("/") > 0}
-    except OSError:
-        return []
-    wanted = [path for path in paths if re.search(r"\.so(\.|$)", path) and "/lib-dynload/" not in path]
-    found = {(os.path.basename(path), elf_build_id(path)) for path in wanted}
-    return [{"name": name, "build_id": build} for name, build in sorted(found)]
-
-
-def elf_build_id(path: str) -> str:
-    """Return the build id of an ELF file in hexadecimal, empty when it has none or can't be read."""
-    try:
-        with open(path, "rb") as file:
-            return read_build_id(file)
-    except (OSError, struct.error, IndexError):
-        return ""
-
-
-def read_build_id(file: Any) -> str:
-    """Look through the note segments of an open ELF file for GNU's build id."""
-    head = file.read(64)
-    if head[:4] != b"\x7fELF":
-        return ""
-    order = "<" if head[5] == 1 else ">"
-    wide = head[4] == 2
-    table = struct.unpack_from(order + ("Q" if wide else "I"), head, 32 if wide else 28)[0]
-    size, count = struct.unpack_from(order + "HH", head, 54 if wide else 42)
-    file.seek(table)
-    headers = file.read(size * count)
-    for number in range(count):
-        kind = struct.unpack_from(order + "I", headers, number * size)[0]
-        if kind != 4:  # PT_NOTE
-            continue
-        at = number * size + (8 if wide else 4)
-        offset = struct.unpack_from(order + ("Q" if wide else "I"), headers, at)[0]
-        length = struct.unpack_from(order + ("Q" if wide else "I"), headers, at + (24 if wide else 12))[0]
-        file.seek(offset)
-        found = build_id_note(file.read(min(length, 65536)), order)
-        if found:
-            return found
-    return ""
-
-
-def build_id_note(notes: bytes, order: str) -> str:
-    """Return the build id among ELF notes."""
-    at = 0
-    while at + 12 <= len(notes):
-        name_size, size, kind = struct.unpack_from(order + "III", notes, at)
-        name = notes[at + 12 : at + 12 + name_size]
-        content = at + 12 + (name_size + 3) // 4 * 4
-        if kind == 3 and name == b"GNU\0":
-            return notes[content : content + size].hex()
-        at = content + (size + 3) // 4 * 4
-    return ""
-
-
-def loaded_distributions(before: Set[str]) -> List[str]:
-    """Return the canonical names of the distributions that own a module loaded since `before`.
-
-    What the interpreter's start loads (by .pth files, say) is no part of running the model.
-    """
-    import importlib.metadata
-
-    loaded = [module for name, module in list(sys.modules.items()) if name not in before]
-    files = {os.path.realpath(path) for path in map(module_file, loaded) if path}
-    names = set()
-    for distribution in importlib.metadata.distributions():
-        name = distribution.metadata["Name"]
-        if name and owns_any(distribution, files):
-            names.add(re.sub(r"[-_.]+", "-", name).lower())
-    return sorted(names)
-
-
-def module_file(module: Any) -> str:
-    """Return the file that a module came from, empty when there is none."""
-    path = getattr(module, "__file__", None)
-    return path if isinstance(path, str) else ""
-
-
-def owns_any(distribution: Any, files: Set[str]) -> bool:
-    """Tell whether one of `files` is listed in the distribution's RECORD."""
-    base = os.path.realpath(str(distribution.locate_file("")))
-    for row in (distribution.read_text("RECORD") or "").splitlines():
-        path = row.split(",", 1)[0].strip('"')
-        if path.endswith((".py", ".so")) and os.path.join(base, path) in files:
-            return True
-    return False
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from envcheck.contract.evidence import Ending, EndingStatus
@@ -23,9 +22,6 @@ _NO_MEMORY = re.compile(
 )
 _ORT_PREFIX = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _MISSING_LIBRARY = re.compile(r"([\w.+-]+\.so[\w.]*): cannot open shared object file")
-_FAILED_PROVIDER = re.compile(
-    r"Failed to load library \S*?(libonnxruntime_providers_\w+\.so) with error: (.*)"
-)
 
 
 def explain_failure(failure: Failure, result: ChildResult, stage: str) -> Ending:
@@ -37,19 +33,6 @@ def explain_failure(failure: Failure, result: ChildResult, stage: str) -> Ending
 def out_of_memory(text: str) -> bool:
     """Tell whether `text` is what a process says that could not get memory."""
     return _NO_MEMORY.search(text) is not None
-
-
-def explain_fallback(requested: Sequence[str], registered: Sequence[str], stderr: str) -> str:
-    """Say which requested providers the session did without, and why where the log tells; empty if none."""
-    lost = [name for name in requested if name not in registered]
-    if not lost:
-        return ""
-    text = f"{', '.join(lost)} did not register; {', '.join(registered) or 'nothing'} ran in its place"
-    if missing := _MISSING_LIBRARY.search(stderr):
-        return scrub(f"{text}: the library {missing.group(1)} is missing")
-    if failed := _FAILED_PROVIDER.search(stderr):
-        return scrub(f"{text}: {failed.group(1)} did not load: {failed.group(2)}")
-    return scrub(f"{text}: this onnxruntime has no such provider, or its device is not there")
 
 
 def _explained(failure: Failure, result: ChildResult) -> Explained:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["Batching", "check_inputs", "load_npz"]
 
 Arrays = Mapping[str, "Array | Header"]
+# As graphs name them; an npz holds arrays only.
+_NO_TENSORS = ("sequence", "map", "optional", "sparse")
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,15 @@ class Batching:
     """How inputs go through the model: `samples` in all, in `slices` equal parts of the inputs `sliced`.
 
     One slice is the rule. A graph whose batch dimension is fixed to a smaller number gets that
-    many samples at a time, and its outputs are joined along their first axis.
+    many samples at a time, and its outputs are joined along their first axis. `rows` are the inputs that
+    hold one row for each sample along a free axis; empty unless all inputs do, so that samples can be run
+    one by one.
     """
 
     samples: int
     slices: int = 1
     sliced: list[str] = field(default_factory=list)
+    rows: list[str] = field(default_factory=list)
 
 
 def check_inputs(arrays: Arrays, specs: Sequence[TensorSpec], source: str) -> Batching:
@@ -60,6 +65,8 @@ def _header_of(array: Array | Header) -> Header:
 
 def _check_one(array: Header, spec: TensorSpec, source: str) -> None:
     where = f"{source}: the input {spec.name!r}"
+    if spec.dtype in _NO_TENSORS:
+        raise BadInput(f"{where} is a {spec.dtype} in the model", "export the model with tensors as inputs")
     if array.dtype != spec.dtype:
         raise BadInput(
             f"{where} is {array.dtype}, the model wants {spec.dtype}",
@@ -110,10 +117,21 @@ def _batching(arrays: Mapping[str, Header], specs: Sequence[TensorSpec], source:
         raise BadInput(f"{source}: the inputs hold different numbers of batches ({told})")
     samples = _samples(arrays, specs, counts, slices)
     if slices == 1:
-        return Batching(samples)
+        return Batching(samples, rows=_rows(arrays, specs, samples))
     free = [spec.name for spec in specs if spec.name not in counts and arrays[spec.name].shape]
     riding = [name for name in free if arrays[name].shape[0] == samples]
     return Batching(samples, slices, [name for name, n in counts.items() if n == slices] + riding)
+
+
+def _rows(arrays: Mapping[str, Header], specs: Sequence[TensorSpec], samples: int) -> list[str]:
+    """The names of all inputs where the first axis of each is free, of one symbol, and holds the samples."""
+    symbols = set()
+    for spec in specs:
+        first = spec.shape[0] if spec.shape else 0
+        if isinstance(first, int) or arrays[spec.name].shape[0] != samples:
+            return []
+        symbols.add(first)
+    return [spec.name for spec in specs] if len(symbols) == 1 else []
 
 
 def _samples(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from envcheck.contract.document import Value
-from envcheck.contract.evidence import Ending, Library, Placement, Runtime
+from envcheck.contract.evidence import Ending, Library, Placement, Runtime, ThreadPool
 
 Optimisation = Literal["disabled", "basic", "extended", "all"]
 
@@ -45,8 +45,8 @@ class SessionSpec(Value, frozen=True, kw_only=True):
     `model` and `inputs` are keys of the job's `models` and `inputs`. `threads` is the number of intra-op
     threads, 0 leaves it to onnxruntime. `entries` are session configuration entries. `placement` asks for
     proof of which provider ran which node. The inputs named in `sliced` are cut along their first axis into
-    `slices` equal parts, run one after the other, the outputs joined again. An `optional` session may
-    fail without ending the job.
+    `slices` equal parts, run one after the other, the outputs joined again; of the first `first` rows only
+    where that is not 0. An `optional` session may fail without ending the job.
     """
 
     name: str
@@ -61,14 +61,16 @@ class SessionSpec(Value, frozen=True, kw_only=True):
     timing: Timing | None = None
     slices: int = 1
     sliced: list[str] = []
+    first: int = 0
     optional: bool = False
 
 
 class Job(Value, frozen=True, kw_only=True):
     """Everything one child process does. `models` maps names to ONNX files, `inputs` to npz files.
 
-    `libraries` asks for the native libraries that are loaded at the end, `distributions` for the
-    canonical names of the distributions whose modules are. `memory_limit_mb` bounds the address space
+    `libraries` asks for the native libraries and thread pools that are loaded at the end, `distributions`
+    for the canonical names of the distributions whose modules are. `heavy` are operators whose nodes are
+    named where they run elsewhere than on the first provider. `memory_limit_mb` bounds the address space
     (never with CUDA, which reserves far more than it uses), `output_limit_mb` what may be written.
     """
 
@@ -77,12 +79,16 @@ class Job(Value, frozen=True, kw_only=True):
     sessions: list[SessionSpec]
     libraries: bool = False
     distributions: bool = False
+    heavy: list[str] = []
     memory_limit_mb: int | None = None
     output_limit_mb: int = 2048
 
 
 class SavedOutput(Value, frozen=True, kw_only=True):
-    """One output of one run: `file` lies in the output directory; `dtype` is numpy's name, or `string`."""
+    """One output of one run: `file` lies in the output directory; `dtype` is numpy's name, or `string`.
+
+    Sequences and maps are several outputs: `name[0]`, `name[1]` ..., and `name.keys` beside a map's values.
+    """
 
     file: str
     dtype: str
@@ -139,7 +145,8 @@ class Failure(Value, frozen=True, kw_only=True):
 class ChildResult(Value, frozen=True, kw_only=True):
     """What the child wrote, whole after every session: a later crash leaves what came before it.
 
-    `platform` is machine and C library (`x86_64-glibc2.36`, `aarch64-musl`).
+    `platform` is machine and C library (`x86_64-glibc2.36`, `aarch64-musl`). `missing` names the libraries
+    without which a requested provider of this build did not register.
     """
 
     runtime: Runtime = Runtime()
@@ -148,6 +155,8 @@ class ChildResult(Value, frozen=True, kw_only=True):
     available: list[str] = []
     sessions: list[SessionResult] = []
     libraries: list[Library] = []
+    thread_pools: list[ThreadPool] = []
+    missing: dict[str, list[str]] = {}
     distributions: list[str] = []
     failure: Failure | None = None
     done: bool = False

@@ -14,18 +14,19 @@ import msgspec
 
 from envcheck.contract.baseline import Baseline
 from envcheck.contract.bundle import INPUTS, LABELS, MODEL, REFERENCE, Bundle
-from envcheck.contract.evidence import Ending, Evidence, Placement, Smoke, SmokeReadings
+from envcheck.contract.evidence import Ending, Evidence, Smoke, SmokeReadings
+from envcheck.contract.operators import HEAVY
 from envcheck.errors import BadInput, Undetermined
 from envcheck.facts.host import Host, Target
 from envcheck.smoke.arrays import start_numpy
 from envcheck.smoke.canaries import PROVIDER, canary_inputs, canary_model, read_canaries
 from envcheck.smoke.cgroups import usable_cpus
 from envcheck.smoke.counters import read_counters, rose
-from envcheck.smoke.explain_failure import explain_fallback
+from envcheck.smoke.explain_fallback import explain_fallbacks, fallback_sentence
 from envcheck.smoke.graph import read_graph
 from envcheck.smoke.inputs import Batching, check_inputs
 from envcheck.smoke.job import QUICK_TIMING, ChildRun, Job, SessionResult, SessionSpec, Timing
-from envcheck.smoke.metrics import compare_outputs, measure_accuracy
+from envcheck.smoke.metrics import compare_batching, compare_outputs, measure_accuracy
 from envcheck.smoke.npz import load_npz, read_headers
 from envcheck.smoke.outputs import load_run
 from envcheck.smoke.supervise import run_job
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
     from envcheck.smoke.arrays import Array
 
 _MODEL, _TIMING, _CANARIES, _GOLDEN = "model", "timing", "canaries", "golden"
+_APART = "batching"
 _REPEATS = 3
+# Samples that are run one by one beside the batch they are in.
+_MAX_APART = 8
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,7 @@ def _job(
         inputs={_GOLDEN: str(workdir / "inputs.npz"), _CANARIES: str(workdir / "canaries.npz")},
         sessions=_sessions(golden.batching, providers, quick, threads),
         libraries=True,
+        heavy=sorted(HEAVY),
         memory_limit_mb=memory_limit_mb,
     )
 
@@ -201,7 +206,14 @@ def _sessions(batching: Batching, providers: list[str], quick: bool, threads: in
     if quick:
         return [model, canaries]
     changes = {"name": _TIMING, "repeats": 1, "placement": False, "timing": Timing()}
-    return [model, canaries, msgspec.structs.replace(model, **changes)]
+    sessions = [model, canaries, msgspec.structs.replace(model, **changes)]
+    if batching.rows and batching.samples > 1:
+        count = min(batching.samples, _MAX_APART)
+        apart = {"slices": count, "sliced": batching.rows, "first": count, "optional": True}
+        sessions.append(
+            msgspec.structs.replace(model, name=_APART, repeats=1, placement=False, timing=None, **apart)
+        )
+    return sessions
 
 
 def _evidence(blank: Evidence, golden: _Golden, run: ChildRun) -> Evidence:
@@ -209,24 +221,28 @@ def _evidence(blank: Evidence, golden: _Golden, run: ChildRun) -> Evidence:
     result = run.result
     session = result.session(_MODEL) or SessionResult(name=_MODEL)
     canaries = result.session(_CANARIES)
+    # Without a session nothing had its turn to register.
+    requested = blank.requested if session.registered else []
+    fallbacks = explain_fallbacks(requested, session.registered, result, run.stderr)
     found = msgspec.structs.replace(
         blank,
-        ending=_ending(run, blank.requested, session),
+        ending=_ending(run, fallbacks, session),
+        fallbacks=fallbacks,
         runtime=msgspec.structs.replace(result.runtime, options=session.options),
         registered=session.registered,
-        placement=Placement(source=session.placement.source, nodes=session.placement.nodes),
+        placement=session.placement,
         libraries=result.libraries,
+        thread_pools=result.thread_pools,
         canaries=_canaries(run, canaries),
     )
     return _with_outputs(found, golden, run, session)
 
 
-def _ending(run: ChildRun, requested: list[str], session: SessionResult) -> Ending:
+def _ending(run: ChildRun, fallbacks: dict[str, str], session: SessionResult) -> Ending:
     """An ending in good order still says when a requested provider did not come to be."""
     if run.ending.status != "ok":
         return run.ending
-    reason = explain_fallback(requested, session.registered, run.stderr)
-    return msgspec.structs.replace(run.ending, reason=reason)
+    return msgspec.structs.replace(run.ending, reason=fallback_sentence(fallbacks, session.registered))
 
 
 def _canaries(run: ChildRun, session: SessionResult | None) -> dict[str, str]:
@@ -241,9 +257,10 @@ def _with_outputs(found: Evidence, golden: _Golden, run: ChildRun, session: Sess
     outputs = load_run(run, saved)
     differing = frozenset(session.differing_outputs(_GOLDEN))
     expected = golden.baseline.outputs
+    metrics = compare_outputs(outputs, golden.arrays(REFERENCE), expected, differing)
     return msgspec.structs.replace(
         found,
-        outputs=compare_outputs(outputs, golden.arrays(REFERENCE), expected, differing),
+        outputs=compare_batching(metrics, outputs, _apart(run)),
         repeatable=None if session.repeats < 2 else not differing,
         accuracy=measure_accuracy(_labelled(outputs, golden.baseline), golden.arrays(LABELS), expected),
     )
@@ -256,6 +273,13 @@ def _labelled(outputs: dict[str, Array], baseline: Baseline) -> dict[str, Array]
     given = baseline.samples - baseline.edge_cases
     apart = {name: array.ndim > 0 and len(array) == baseline.samples for name, array in outputs.items()}
     return {name: array[:given] if apart[name] else array for name, array in outputs.items()}
+
+
+def _apart(run: ChildRun) -> dict[str, Array]:
+    """What samples gave that were run one by one; nothing where they were not."""
+    session = run.result.session(_APART)
+    saved = session.first_run(_GOLDEN) if session is not None else None
+    return load_run(run, saved) if saved is not None else {}
 
 
 def _readings(run: ChildRun, quick: bool, throttled: bool | None) -> SmokeReadings:

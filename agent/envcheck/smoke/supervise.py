@@ -29,6 +29,7 @@ from envcheck.smoke.counters import read_counters, rose
 from envcheck.smoke.explain import Exit, explain
 from envcheck.smoke.job import ChildResult, ChildRun, Job
 
+_CHILD = ("child.py", "child_look.py", "child_values.py")
 _MARK = b"@envcheck "
 _HEAD, _TAIL = 16 * 1024, 48 * 1024
 _MAX_RESULT = 64 * 1024 * 1024
@@ -84,7 +85,8 @@ def run_job(
 
 def _prepare(job: Job, target: Target, deadline_s: float, workdir: Path) -> None:
     (workdir / "out").mkdir()
-    shutil.copyfile(Path(__file__).with_name("child.py"), workdir / "child.py")
+    for name in _CHILD:
+        shutil.copyfile(Path(__file__).with_name(name), workdir / name)
     on_gpu = any("CUDA" in name or "Tensorrt" in name for spec in job.sessions for name in spec.providers)
     memory = -1 if job.memory_limit_mb is None or on_gpu else job.memory_limit_mb * 2**20
     limits = {
