@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -123,6 +125,50 @@ def test_the_deployed_model_is_named_by_its_digest(enrolled: Device, tmp_path: P
     said = enrolled.run("report", "--json")
     assert decode(said.out.encode(), Report, "stdout").readings["model"] == "unreadable"
     assert str(model) in said.err
+
+
+@pytest.fixture
+def unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Let a stand-in for systemd tell a service `app` with some settings."""
+
+    def make(settings: str) -> None:
+        folder = tmp_path / "bin"
+        folder.mkdir(exist_ok=True)
+        start = (
+            f"LoadState=loaded\nExecStart={{ path={sys.executable} ; argv[]={sys.executable} -m app ; }}\n"
+        )
+        (folder / "shown").write_text(start + settings)
+        (folder / "systemctl").write_text(f"#!/bin/sh\ncat {folder}/shown\n")
+        (folder / "systemctl").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    return make
+
+
+def test_a_services_variables_that_are_not_known_stop_no_report(
+    enrolled: Device, unit: Callable[[str], None], push: Callable[..., str], gate_token: str
+) -> None:
+    """What the timer runs tells the rest; the gate does not take it for ready."""
+    unit("EnvironmentFiles=/etc/no-such.env (ignore_errors=no)\n")
+    enrolled.settings["unit"] = "app"
+    push(enrolled)
+    told = report(enrolled)
+    assert len(told.results) == 1
+    captured = enrolled.run("capture", "--json")
+    section = msgspec.json.decode(captured.out)["sections"]["variables"]
+    assert (section["status"], "no-such.env" in section["reason"]) == ("error", True)
+
+
+def test_a_service_with_a_root_of_its_own_is_reported_and_its_model_not_run(
+    enrolled: Device, unit: Callable[[str], None], push: Callable[..., str], tmp_path: Path
+) -> None:
+    unit(f"RootImage={tmp_path}/app.raw\n")
+    enrolled.settings["unit"] = "app"
+    push(enrolled)
+    said = enrolled.run("report", "--json")
+    assert said.code == 0, said.err
+    assert decode(said.out.encode(), Report, "stdout").results == {}
+    assert "can't be run from here" in said.err
 
 
 def test_an_unreachable_collector_gets_the_report_later(

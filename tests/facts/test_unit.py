@@ -18,7 +18,8 @@ from envcheck.errors import BadInput
 from envcheck.facts.gather import capture
 from envcheck.facts.host import Host, Target, resolve_target
 from envcheck.facts.running import parse_environ, parse_limits
-from envcheck.facts.unit import find_unit, interpreter_of
+from envcheck.facts.unit import find_unit
+from envcheck.facts.unit_command import interpreter_of
 from envcheck.facts.unit_files import parse_unit, read_unit
 
 Tree = Callable[[dict[str, str | bytes]], Host]
@@ -220,18 +221,6 @@ def test_a_masked_and_an_absent_unit_file(tree: Tree) -> None:
     (host.root / "etc/systemd/system/gone.service").symlink_to("/dev/null")
     with pytest.raises(BadInput, match="masked"):
         read_unit("gone.service", host)
-
-
-def test_an_env_file_that_is_not_there_stops_only_what_needs_it(tree: Tree) -> None:
-    start = "[Service]\nExecStart=/usr/bin/python3 x\n"
-    host = tree({
-        "etc/systemd/system/a.service": start + "EnvironmentFile=-/etc/no.env\n",
-        "etc/systemd/system/b.service": start + "EnvironmentFile=/etc/no.env\n",
-        "usr/bin/python3": "",
-    })  # fmt: skip
-    assert find_unit("a", host).python == "/usr/bin/python3"
-    with pytest.raises(BadInput, match=r"/etc/no.env, the EnvironmentFile of b.service, is not there"):
-        find_unit("b", host)
 
 
 @pytest.mark.parametrize(

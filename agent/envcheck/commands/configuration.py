@@ -64,15 +64,24 @@ def load_configuration(path: Path | None) -> Configuration:
 
 
 def serving_target(
-    configuration: Configuration, python: str | None, env_file: Path | None, unit: str | None
+    configuration: Configuration,
+    python: str | None,
+    env_file: Path | None,
+    unit: str | None,
+    *,
+    on_disk: bool = False,
 ) -> Target:
-    """Find the target that options and configuration name; the options go first. Raises BadInput."""
+    """Find the target that options and configuration name; the options go first. Raises BadInput.
+
+    `on_disk` lets an interpreter through that can't be run from here: its files can be read all the same.
+    """
     from envcheck.facts.host import resolve_target
 
     serving, service = str(env_file) if env_file is not None else None, unit
     if not serving and not service:
         serving, service = configuration.env_file, configuration.unit
-    return resolve_target(python or configuration.python or None, serving or None, unit=service or None)
+    chosen = python or configuration.python or None
+    return resolve_target(chosen, serving or None, unit=service or None, on_disk=on_disk)
 
 
 def unit_option(function: Any) -> Any:

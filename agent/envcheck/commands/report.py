@@ -121,7 +121,7 @@ class _Run:
         from envcheck.facts.identity import hardware_id
 
         configuration = self._configuration
-        target = serving_target(configuration, None, None, None)
+        target = serving_target(configuration, None, None, None, on_disk=True)
         fingerprint = capture(target)
         name, objects = fingerprint_objects(fingerprint.sections)
         return _Environment(target, fingerprint, name, objects, hardware_id(fingerprint)[:HARDWARE_DIGITS])
@@ -187,6 +187,11 @@ class _Run:
         from envcheck.smoke.run import run_smoke
 
         configuration = self._configuration
+        if environment.target.unasked:
+            raise BadInput(
+                f"the interpreter that serves can't be run from here: {environment.target.unasked}",
+                "run envcheck where it can be",
+            )
         if not configuration.release_keys:
             raise BadInput(
                 "no release key is pinned here", "set release_keys in the configuration to your public keys"

@@ -62,7 +62,7 @@ class Asking:
             from envcheck.facts.tree import known
 
             # Whatever is read may hang (a network mount), so a process of its own reads it as well.
-            order = known(target, self._host)
+            order = known(target, target.seen_from(self._host))
             command = [sys.executable, "-I", "-S", "-B", "-c", probe_source(), more_source(), order]
             return begin(command, environ=dict(self._host.environ))
         if target.container:
@@ -73,7 +73,8 @@ class Asking:
             # current directory. Of another interpreter, which may be a wrapper, neither is known.
             command = target.command("-B", "-c", _COMPILED, _path("probe.py"), more_source())
             return begin(command, environ=environ, anywhere=True)
-        return begin(target.command("-B", "-c", probe_source(), more_source()), environ=environ)
+        command = target.command("-B", "-c", probe_source(), more_source())
+        return begin(command, environ=environ, rights=target.rights)
 
 
 def probe_source() -> str:

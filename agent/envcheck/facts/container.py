@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -68,19 +68,19 @@ class Container:
 
     def host(self, host: Host) -> Host:
         """Return this machine as the container's main process sees it; nothing where that can't be seen."""
-        return host.of_process(self.pid, f"/proc/{self.pid}/root" if self.pid else UNSEEN)
+        pid = str(self.pid)
+        return host.seen_by(pid, f"/proc/{pid}/root") if self.pid else host.seen_by(UNSEEN, UNSEEN)
+
+    @property
+    def withheld(self) -> Mapping[str, str]:
+        """The sections of which something lies where it can't be looked at, each with the reason."""
+        return {} if self.pid else dict.fromkeys(_OF_FILES, _CLOSED)
 
     def unseen(self, section: str) -> Section | None:
         """Return what is to be said of a section that would describe another machine, None to gather it."""
         if self.here or section not in _OF_KERNEL:
             return None
         return Section(status="unreadable", reason=_ELSEWHERE)
-
-    def qualified(self, name: str, found: Section) -> Section:
-        """Return a section, as unreadable when the container's own files would have belonged to it."""
-        if self.pid or found.status != "ok" or name not in _OF_FILES:
-            return found
-        return msgspec.structs.replace(found, status="unreadable", reason=_CLOSED)
 
 
 def container_target(name: str, python: str | None, host: Host) -> Target:

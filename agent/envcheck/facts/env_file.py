@@ -14,12 +14,13 @@ _ESCAPE_IN_DOUBLE = re.compile(r'\\(["\\`$\n])')
 _ESCAPE_IN_PLAIN = re.compile(r"\\(.)", re.DOTALL)
 
 
-def parse_env_file(data: bytes, source: str) -> dict[str, str]:
+def parse_env_file(data: bytes, source: str, *, lenient: bool = False) -> dict[str, str]:
     """Return the variables of an env file; the last one of a name counts.
 
     Lines are NAME=VALUE. A value may begin with parts in ' or ", which may hold newlines; a backslash at
     the end continues a line; `#` and `;` begin comments; nothing is expanded. Raises BadInput naming
-    `source` and the line, and never repeats a value: it may be a secret.
+    `source` and the line, and never repeats a value: it may be a secret. `lenient` passes over lines that are
+    no variables, as systemd does.
     """
     text = data.decode("utf-8", "replace").replace("\r\n", "\n")
     variables: dict[str, str] = {}
@@ -28,6 +29,9 @@ def parse_env_file(data: bytes, source: str) -> dict[str, str]:
         number = text.count("\n", 0, at) + 1
         name, separator, _ = text[at:].partition("\n")[0].partition("=")
         if not separator or _NAME.fullmatch(name.strip()) is None:
+            if lenient:
+                at = _after_skipped(text, at + len(text[at:].partition("\n")[0]))
+                continue
             raise BadInput(
                 f"{source}, line {number}: this is no variable", "lines are NAME=VALUE; # begins a comment"
             )

@@ -43,7 +43,9 @@ def capture(
     """
     host = host or Host()
     deadline = time.monotonic() + deadline_s
-    told = _Told(asking or Asking(target, host, deadline, sections))
+    told = _Told(
+        asking or Asking(target, host, deadline, sections), target.unit.closed if target.unit else ""
+    )
     # The interpreter takes its time to start: the sections are imported meanwhile.
     from envcheck.facts.section import Scene
 
@@ -62,8 +64,8 @@ def capture(
 class _Told:
     """The interpreter's answer, read once by whoever needs it first."""
 
-    def __init__(self, asking: Asking) -> None:
-        self._asking = asking
+    def __init__(self, asking: Asking, closed: str) -> None:
+        self._asking, self._closed = asking, closed
         self._lock = threading.Lock()
         self._answer: Interpreter | None = None
 
@@ -72,6 +74,8 @@ class _Told:
         from envcheck.facts.interpreter import NoAnswer, read_answer
         from envcheck.facts.section import Unavailable
 
+        if self._closed:
+            raise Unavailable("unreadable", self._closed)
         if not self._asking.asked:
             raise Unavailable("skipped", "there is no interpreter here that could be asked")
         with self._lock:
@@ -116,11 +120,13 @@ class _Job:
         self._result = msgspec.structs.replace(found, duration_ms=round((time.monotonic() - begun) * 1000, 2))
 
     def _found(self) -> Section:
-        container = self._scene.target.container
-        if container is None:
-            return self._gather(self._scene)
-        unseen = container.unseen(self.name)
-        return unseen or container.qualified(self.name, self._gather(self._scene))
+        target = self._scene.target
+        unseen = target.container.unseen(self.name) if target.container else None
+        found = unseen or self._gather(self._scene)
+        reason = target.withheld.get(self.name)
+        if reason is None or found.status != "ok":
+            return found
+        return msgspec.structs.replace(found, status="unreadable", reason=reason)
 
 
 def _chosen(names: Sequence[str]) -> list[tuple[str, Gather]]:

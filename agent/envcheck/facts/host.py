@@ -12,7 +12,7 @@ import sys
 
 from envcheck.errors import BadInput
 from envcheck.facts.frozen import Frozen
-from envcheck.facts.process import Begun, Ended, begin
+from envcheck.facts.process import Begun, Ended, Rights, begin
 
 # Nothing that can wait is imported before the interpreter is asked.
 TYPE_CHECKING = False
@@ -36,7 +36,7 @@ _OF_MACHINE = (
     "/var/lib/nvpmodel/",
     "/run/systemd/timesync/",
 )
-# In the place of a root: that of a process whose files this user may not see.
+# In the place of a process or of its root directory: one that can't be looked at from here.
 UNSEEN = "unseen"
 _CHECK_DEADLINE_S = 5.0
 _CHECK = "import sys; sys.stdout.write('python%d' % sys.version_info[0])"
@@ -49,8 +49,8 @@ class Host(Frozen):
     A `root` other than / is a captured tree or a mounted image: then only files are read,
     links in it lead nowhere outside, and what only the running kernel can tell is not asked.
     `process` is whose /proc/self is read: the serving process's, where one runs. `files` is the root
-    directory of that process where it has another than this machine's (a container); UNSEEN when it can't
-    be looked into: then reading there, and in /proc/self, is not permitted.
+    directory of that process where it has another than this machine's (a container). Either may be UNSEEN:
+    then reading there is not permitted.
     """
 
     __slots__ = ("base", "begin", "environ", "files", "process")
@@ -77,13 +77,9 @@ class Host(Frozen):
 
         return Path(self.base)
 
-    def of_process(self, pid: int, files: str = "") -> Host:
-        """Return this machine as a running process sees it, whose root directory is `files`."""
-        return Host(self.base, self.environ, self.begin, str(pid), files)
-
-    def below(self, files: str) -> Host:
-        """Return this machine with its files taken from another root directory."""
-        return Host(self.base, self.environ, self.begin, self.process, files)
+    def seen_by(self, process: str, files: str) -> Host:
+        """Return this machine as a process sees it (its id, `self` or UNSEEN), whose root is `files`."""
+        return Host(self.base, self.environ, self.begin, process, files)
 
     @property
     def tree(self) -> str:
@@ -102,9 +98,10 @@ class Host(Frozen):
         environ: Mapping[str, str],
         deadline_s: float,
         stdin: bytes | None = None,
+        rights: Rights | None = None,
     ) -> Ended:
         """Run a process to its end, bounded: see `process.py`."""
-        begun = self.begin(command, environ=environ, stdin=stdin)
+        begun = self.begin(command, environ=environ, stdin=stdin, rights=rights)
         return begun.end(deadline_s)
 
     def read(self, path: str, limit: int = FILE_LIMIT, at: int = 0) -> bytes:
@@ -160,16 +157,16 @@ class Host(Frozen):
 
     def _real(self, path: str) -> str:
         if self.process != "self" and path.startswith("/proc/self/"):
-            self._seen(path)
-            path = f"/proc/{self.process}/{path[len('/proc/self/') :]}"
+            path = f"/proc/{_seen(self.process, path)}/{path[len('/proc/self/') :]}"
         if self.files and not path.startswith(_OF_MACHINE):
-            return inside(self._seen(path), path)
+            return inside(_seen(self.files, path), path)
         return path if self.live else inside(self.base, path)
 
-    def _seen(self, path: str) -> str:
-        if self.files == UNSEEN:
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-        return self.files
+
+def _seen(place: str, path: str) -> str:
+    if place == UNSEEN:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+    return place
 
 
 class Target(Frozen):
@@ -225,9 +222,26 @@ class Target(Frozen):
         """Return the machine as the serving process sees it: its control group, its root directory."""
         if self.container:
             return self.container.host(host)
-        if self.unit and self.unit.pid and host.live:
-            return host.of_process(self.unit.pid)
+        if self.unit:
+            process = str(self.unit.pid) if self.unit.pid and host.live else host.process
+            return host.seen_by(process, self.unit.root)
         return host
+
+    @property
+    def withheld(self) -> Mapping[str, str]:
+        """The sections of which something lies where it can't be looked at, each with the reason."""
+        part = self.container or self.unit
+        return part.withheld if part else {}
+
+    @property
+    def rights(self) -> Rights | None:
+        """The rights that the interpreter is asked with, None for this process's own.
+
+        Root asks with those of the service's user: what it may not read is not imported, and nothing that
+        another user may write is run by root.
+        """
+        rights = self.unit.rights if self.unit and os.geteuid() == 0 else None
+        return rights if rights and rights.uid else None
 
     def command(self, *arguments: str) -> list[str]:
         """Return the command line that runs the interpreter with `arguments`."""
@@ -297,8 +311,15 @@ def find_python(python: str, host: Host) -> str:
             raise BadInput(f"there is no interpreter {python!r} on PATH", hint)
         return os.path.abspath(found)  # a venv's python must not be resolved to its base
     path = os.path.abspath(python)
-    if not os.path.lexists(path):
-        raise BadInput(f"there is no interpreter {python}", hint)
+    try:
+        os.lstat(path)
+    except PermissionError:
+        raise BadInput(
+            f"the interpreter {python} can't be looked at: this user may not enter its folder",
+            "run envcheck as the user who serves the model, or as root",
+        ) from None
+    except OSError:
+        raise BadInput(f"there is no interpreter {python}", hint) from None
     if not os.path.exists(path):
         raise BadInput(
             f"the interpreter {python} is a link to {os.path.realpath(path)}, which is not there",
@@ -314,7 +335,8 @@ def find_python(python: str, host: Host) -> str:
 def checked(target: Target, host: Host, *, on_disk: bool = False) -> Target:
     """Return the target if it is Python 3; raises BadInput. `on_disk` lets through what can't run here."""
     command = target.command("-S", "-c", _CHECK)
-    ended = host.run(command, environ=target.starting(host), deadline_s=_CHECK_DEADLINE_S)
+    environ, rights = target.starting(host), target.rights
+    ended = host.run(command, environ=environ, deadline_s=_CHECK_DEADLINE_S, rights=rights)
     if ended.timed_out or ended.stdout.strip().endswith(b"python3"):
         return target
     if ended.problem:
@@ -325,6 +347,11 @@ def checked(target: Target, host: Host, *, on_disk: bool = False) -> Target:
                 return target.changed(unasked=reason)
             raise BadInput(
                 f"{target.python} can't be run here: {reason}", "name an interpreter of this machine"
+            )
+        if target.rights:
+            raise BadInput(
+                f"{target.python} can't be started with the rights of the service's user: {ended.problem}",
+                "may that user enter its folder and run it?",
             )
     said = ended.problem or ended.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
     raise BadInput(

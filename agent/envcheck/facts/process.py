@@ -15,7 +15,7 @@ from envcheck.facts.frozen import Frozen
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import IO
+    from typing import IO, Any
 
 OUTPUT_LIMIT = 64 * 1024 * 1024
 _ERRORS_KEPT = 64 * 1024
@@ -58,6 +58,18 @@ class Ended(Frozen):
             flooded=flooded,
             problem=problem,
         )
+
+
+class Rights(Frozen):
+    """The user, group and further groups that a process is to have, by number."""
+
+    __slots__ = ("gid", "groups", "uid")
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+    def __init__(self, uid: int, gid: int, groups: Sequence[int] = ()) -> None:
+        self._set(uid=uid, gid=gid, groups=tuple(groups))
 
 
 class Begun:
@@ -147,15 +159,20 @@ def begin(
     environ: Mapping[str, str],
     stdin: bytes | None = None,
     anywhere: bool = False,
+    rights: Rights | None = None,
 ) -> Begun:
     """Start `command` in the root directory; standard input holds `stdin`, nothing by default.
 
-    `anywhere` says that it does not matter to the command where it runs: then it starts sooner.
+    `anywhere` says that it does not matter to the command where it runs: then it starts sooner. `rights`
+    are others than this process's own, which only root can give.
     """
     out, err = os.pipe(), os.pipe()
     try:
-        spawn = _spawned if anywhere and stdin is None else _popen
-        return Begun(spawn(command, dict(environ), out[1], err[1], stdin), out[0], err[0])
+        if anywhere and stdin is None and rights is None:
+            pid = _spawned(command, dict(environ), out[1], err[1])
+        else:
+            pid = _popen(command, dict(environ), out[1], err[1], stdin, rights)
+        return Begun(pid, out[0], err[0])
     except (OSError, ValueError) as error:
         os.close(out[0])
         os.close(err[0])
@@ -172,12 +189,13 @@ def run_bounded(
     deadline_s: float,
     limit: int = OUTPUT_LIMIT,
     stdin: bytes | None = None,
+    rights: Rights | None = None,
 ) -> Ended:
     """Run `command`, wait for its end or `deadline_s` seconds; see `begin` and `Begun.end`."""
-    return begin(command, environ=environ, stdin=stdin).end(deadline_s, limit)
+    return begin(command, environ=environ, stdin=stdin, rights=rights).end(deadline_s, limit)
 
 
-def _spawned(command: Sequence[str], environ: dict[str, str], out: int, err: int, stdin: bytes | None) -> int:
+def _spawned(command: Sequence[str], environ: dict[str, str], out: int, err: int) -> int:
     """Start with the agent's current directory: `subprocess`, which could change it, takes ms to import."""
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -191,7 +209,7 @@ def _spawned(command: Sequence[str], environ: dict[str, str], out: int, err: int
             command[0], list(command), environ, file_actions=actions, setsid=True, setsigdef=defaults
         )
     except NotImplementedError:
-        return _popen(command, environ, out, err, stdin)
+        return _popen(command, environ, out, err)
 
 
 def _inherited() -> list[int]:
@@ -209,20 +227,31 @@ def _is_open(descriptor: int) -> bool:
     return True
 
 
-def _popen(command: Sequence[str], environ: dict[str, str], out: int, err: int, stdin: bytes | None) -> int:
+def _popen(
+    command: Sequence[str],
+    environ: dict[str, str],
+    out: int,
+    err: int,
+    stdin: bytes | None = None,
+    rights: Rights | None = None,
+) -> int:
     import subprocess
 
+    taken: dict[str, Any] = {}
+    if rights is not None:
+        taken = {"user": rights.uid, "group": rights.gid, "extra_groups": list(rights.groups)}
     source = subprocess.DEVNULL if stdin is None else _held(stdin)
     try:
         process = subprocess.Popen(
-            list(command), stdin=source, stdout=out, stderr=err, env=environ, cwd="/", start_new_session=True
-        )
+            list(command), stdin=source, stdout=out, stderr=err, env=environ, cwd="/",
+            start_new_session=True, **taken,
+        )  # fmt: skip
     finally:
         if not isinstance(source, int):
             source.close()
     # It is waited for here, by its id: the object would complain that nobody waited.
     process.returncode = 0
-    return process.pid
+    return int(process.pid)
 
 
 def _held(data: bytes) -> IO[bytes]:

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 from envcheck.facts.host import Host
 from envcheck.facts.section import cpu_list
-from envcheck.facts.unit import LIMITS, Unit, interpreter_of
+from envcheck.facts.unit import LIMITS, Unit
+from envcheck.facts.unit_command import interpreter_of
+from envcheck.facts.unit_user import rights_of
 
 _PROCESSES = 256
 _NAMES = {"AS": "Max address space", "DATA": "Max data size", "MEMLOCK": "Max locked memory",
@@ -20,12 +22,14 @@ def observed(unit: Unit, main: int, host: Host) -> Unit:
     The serving process is the main one or, below a shell that waits for it, the first that is a Python.
     """
     for pid in _tree(main, host):
+        root = _root(pid, unit)
+        seen = host.seen_by(str(pid), root)
         environ = {**unit.environ, **(_environ(pid, host) or {})}
-        python = interpreter_of(_arguments(pid, host)[:1], environ, host)
+        python = interpreter_of(_arguments(pid, host)[:1], environ, seen, _folder(pid, unit, root))
         # Interpreters that were exchanged while the service runs are gone.
-        if python.startswith("/") and os.path.exists(python):  # noqa: PTH110
-            return _with(unit, pid, python, host)
-    return _with(unit, main, unit.python, host)
+        if python.startswith("/") and _is_there(python, seen):
+            return _with(unit, pid, python, root, host)
+    return _with(unit, main, unit.python, _root(main, unit), host)
 
 
 def parse_limits(text: str) -> dict[str, int | None]:
@@ -50,7 +54,7 @@ def parse_environ(data: bytes) -> dict[str, str]:
     return found
 
 
-def _with(unit: Unit, pid: int, python: str, host: Host) -> Unit:
+def _with(unit: Unit, pid: int, python: str, root: str, host: Host) -> Unit:
     environ = _environ(pid, host)
     allowed = _allowed(pid, host)
     return replace(
@@ -58,10 +62,39 @@ def _with(unit: Unit, pid: int, python: str, host: Host) -> Unit:
         pid=pid,
         python=python,
         environ=unit.environ if environ is None else environ,
+        # What was started has all its variables, wherever they came from.
+        problem=unit.problem if environ is None else None,
+        root=root,
+        rights=rights_of(pid, host) or unit.rights,
         # What process 1 may use is no restriction of this service.
         affinity=allowed if allowed and allowed != _allowed(1, host) else unit.affinity,
         limits=parse_limits(_text(f"/proc/{pid}/limits", host)) or unit.limits,
     )
+
+
+def _root(pid: int, unit: Unit) -> str:
+    """Return a process's root directory, "" where it is this machine's; as the unit sets it if unseen."""
+    path = f"/proc/{pid}/root"
+    try:
+        own = os.path.samestat(os.stat(path), os.stat("/"))  # noqa: PTH116 through the link
+    except OSError:
+        return unit.root
+    return "" if own else path
+
+
+def _folder(pid: int, unit: Unit, root: str) -> str:
+    """Return the working directory of a process; below another root the kernel tells it otherwise."""
+    try:
+        return unit.folder if root else os.readlink(f"/proc/{pid}/cwd")  # noqa: PTH115
+    except OSError:
+        return unit.folder
+
+
+def _is_there(path: str, seen: Host) -> bool:
+    try:
+        return os.path.exists(seen.real(path))  # noqa: PTH110
+    except OSError:
+        return False
 
 
 def _allowed(pid: int, host: Host) -> list[int]:

@@ -7,6 +7,7 @@ from envcheck.facts.host import Host, Target, checked, find_python, read_env_fil
 
 _ONE = "name one of them: a unit has its own variables, a container its own file system"
 READ_ONLY = "it was not run: only its files are here"
+APART = "it was not run: the service has a root directory of its own"
 
 
 def resolve_special(
@@ -32,8 +33,18 @@ def resolve_special(
     from envcheck.facts.unit import find_unit
 
     found = find_unit(unit or "", host, python)
-    target = Target(find_python(python or found.python, host), found.environ, unit=found)
-    return checked(target, host, on_disk=on_disk)
+    target = Target(found.python, found.environ, unit=found)
+    if not found.root:
+        return checked(target.changed(python=find_python(found.python, host)), host, on_disk=on_disk)
+    target = target.changed(unasked=found.closed or APART)
+    if not on_disk:
+        raise BadInput(
+            f"the unit {found.name} has a root directory of its own: its Python can't be run from here",
+            "run envcheck in there; `envcheck capture --unit` tells what its files tell",
+        )
+    if not found.closed:
+        _require_there(target.python, target.seen_from(host))
+    return target
 
 
 def _in_tree(python: str | None, env_file: str | None, unit: str | None, host: Host) -> Target:
@@ -54,7 +65,8 @@ def _in_tree(python: str | None, env_file: str | None, unit: str | None, host: H
             )
         target = target.changed(python=python)
     if target.python:
-        _require_there(target.python, host)
+        if not (target.unit and target.unit.closed):
+            _require_there(target.python, target.seen_from(host))
         return target
     return target.changed(python=find_interpreter(host))
 
@@ -64,6 +76,6 @@ def _require_there(python: str, host: Host) -> None:
 
     if not is_installed(python, host):
         raise BadInput(
-            f"there is no Python {python} below {host.root}",
+            f"there is no Python {python} below {host.tree}",
             "name it as the tree sees it: --python /opt/app/venv/bin/python",
         )

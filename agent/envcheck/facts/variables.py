@@ -29,10 +29,15 @@ class UnitFacts(Facts, frozen=True, kw_only=True):
     """The service that starts the serving process, and what it grants it.
 
     `affinity` are the CPUs it may use, left out where those are all; `limits` the soft ones in bytes,
-    `nofile` a number, each left out where it is unlimited; `cpu_quota` is in CPUs.
+    `nofile` a number, each left out where it is unlimited; `cpu_quota` is in CPUs. `manager` is user for a
+    unit of a user's own manager, `user` whose rights it has (`dynamic`: made up at each start), `root` is
+    directory or image where it has a root directory of its own.
     """
 
     name: str
+    manager: str = ""
+    user: str = ""
+    root: str = ""
     affinity: list[int] = []
     limits: dict[str, int] = {}
     cpu_quota: float | None = None
@@ -87,6 +92,7 @@ def gather(scene: Scene) -> Section:
         found = {name: value for name, value in found.items() if name not in _NOT_INHERITED}
     prefix = _prefix(target.python)
     shared = {name: without_device(value, prefix) for name, value in found.items()}
+    problem = target.unit.problem if target.unit else None
     return section(
         VariableFacts(origin=_origin(target), unit=_unit(target), values=shared),
         VariableDevice(
@@ -95,6 +101,8 @@ def gather(scene: Scene) -> Section:
             model=target.model,
         ),
         readings if readings.model else None,
+        status=problem.status if problem else "ok",
+        reason=problem.reason if problem else "",
     )
 
 
@@ -110,6 +118,9 @@ def _unit(target: Target) -> UnitFacts | None:
         return None
     return UnitFacts(
         name=unit.name,
+        manager="user" if unit.of_user else "",
+        user=unit.user,
+        root=unit.apart,
         affinity=unit.affinity or [],
         limits={name: value for name, value in unit.limits.items() if value is not None},
         cpu_quota=unit.cpu_quota,

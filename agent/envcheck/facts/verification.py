@@ -55,6 +55,7 @@ def verify(scene: Scene, told: Interpreter) -> Verified:
     left = scene.left_s()
     tree = "/" if target.container else host.tree
     order = json.dumps({"path": told.path, "root": tree, "seconds": round(left * _SHARE, 3)})
+    rights = None if target.unasked else target.rights
     arguments, stdin = ("-B", "-c", verify_source(), order, more_source()), None
     if target.unasked:
         command, environ = [sys.executable, "-I", "-S", *arguments], dict(host.environ)
@@ -63,7 +64,7 @@ def verify(scene: Scene, told: Interpreter) -> Verified:
         environ = target.starting(host)
     else:
         command, environ = target.command(*arguments), target.starting(host)
-    ended = host.run(command, environ=environ, deadline_s=left, stdin=stdin)
+    ended = host.run(command, environ=environ, deadline_s=left, stdin=stdin, rights=rights)
     found = parse_verified(ended.stdout)
     if found is not None:
         return found
