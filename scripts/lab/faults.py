@@ -1,0 +1,290 @@
+"""What is planted, where, and what a right verdict says of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import alterations as alter
+from alterations import Alteration
+from environments import TRAINING, fleet
+from models import NETWORKS, names
+
+# healthy: must pass. fault: must fail. told: must be named, whether or not it blocks. below: no tolerance
+# that passes healthy machines can tell it.
+Truth = Literal["healthy", "fault", "told", "below"]
+Spoil = Callable[[Path], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing that is planted (or nothing), in some models and environments.
+
+    `cause` is a regular expression that the words of a right verdict match. `alter` changes the
+    deployed model, `shell` is run before the interpreter starts, `spoil` changes a copy of the virtual
+    environment. `options` and `trained_in` are how the baseline was made, `changes` what is claimed in it.
+    """
+
+    name: str
+    what: str
+    truth: Truth
+    variants: tuple[str, ...]
+    environments: tuple[str, ...]
+    cause: str = ""
+    alter: Alteration | None = None
+    shell: str = ""
+    spoil: Spoil | None = None
+    trained_in: str = TRAINING
+    options: tuple[str, ...] = ()
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    deadline_s: float = 300.0
+
+
+FLOATS = tuple(f"{network}-float" for network in NETWORKS)
+QUANTISED = tuple(name for name in names() if name not in FLOATS)
+SATURABLE = tuple(name for name in QUANTISED if not name.endswith("-u8"))
+# AVX2 without VNNI: truth from the manufacturer's tables, not from envcheck's own canary.
+SATURATING = ("haswell", "haswell-old", "epyc-milan")
+# The oldest and the newest onnxruntime, and CPUs that have no kernel in common.
+DIFFERENT = (TRAINING, "py3.8-ort1.16.3", "haswell", "nehalem", "cortex-a72", "arm64-max")
+NATIVE = (TRAINING, "py3.8-ort1.16.3")
+OPENVINO = ("--provider", "OpenVINOExecutionProvider", "--provider", "CPUExecutionProvider")
+
+
+def cases() -> list[Case]:
+    """Return every case, healthy ones first."""
+    return [
+        *_healthy(),
+        *_saturation(),
+        *_weights(),
+        *_graphs(),
+        *_another_model(),
+        *_environments(),
+        *_providers(),
+    ]
+
+
+def _healthy() -> list[Case]:
+    every = tuple(environment.name for environment in fleet())
+    calm = tuple(name for name in every if name not in SATURATING)
+    unsaturable = tuple(name for name in names() if name not in SATURABLE)
+    return [
+        Case("healthy", "nothing", "healthy", SATURABLE, calm),
+        Case("healthy", "nothing", "healthy", unsaturable, every),
+        Case(
+            "healthy",
+            "nothing, on its own provider",
+            "healthy",
+            FLOATS,
+            ("openvino",),
+            trained_in="openvino",
+            options=OPENVINO,
+        ),
+    ]
+
+
+def _saturation() -> list[Case]:
+    what = "int8 products saturate on this CPU (AVX2 without VNNI)"
+    return [Case("saturating CPU", what, "told", SATURABLE, SATURATING, cause="saturate")]
+
+
+def _weights() -> list[Case]:
+    def case(name: str, what: str, alteration: Alteration, truth: Truth = "fault") -> Case:
+        return Case(name, what, truth, FLOATS, DIFFERENT, cause=r"weights|another model", alter=alteration)
+
+    found = [
+        case(f"weights x (1 + {share:.0e} N)", "every float weight moved", alter.moved(share))
+        for share in (1e-3, 1e-4, 1e-5, 1e-6)
+    ]
+    below = [
+        case(f"weights x (1 + {share:.0e} N)", "below the noise floor", alter.moved(share), "below")
+        for share in (3e-7, 1e-7)
+    ]
+    half = case("weights rounded to fp16", "every float weight rounded", alter.rounded_to_half)
+    layer = Case(
+        "a layer's scale 10% off",
+        "the weights' scale of one quantised layer",
+        "fault",
+        QUANTISED,
+        NATIVE,
+        cause=r"weights|scale|another model",
+        alter=alter.scaled_layer(1.1),
+    )
+    return [*found, half, *below, layer]
+
+
+def _graphs() -> list[Case]:
+    def case(name: str, what: str, cause: str, alteration: Alteration, **more: Any) -> Case:
+        return Case(name, what, "fault", FLOATS, NATIVE, cause=cause, alter=alteration, **more)
+
+    return [
+        case(
+            "outputs exchanged",
+            "each output under the other's name",
+            r"exchang|swap|each other",
+            alter.outputs_exchanged,
+        ),
+        case(
+            "outputs reordered",
+            "the same outputs, declared in another order",
+            r"order",
+            alter.outputs_reordered,
+        ),
+        case(
+            "classes permuted",
+            "the last axis in another order",
+            r"order|permut|label",
+            alter.classes_permuted,
+        ),
+        case(
+            "random operator",
+            "random numbers added to the logits",
+            r"random|different outputs",
+            alter.random_noise,
+        ),
+        case("NaN", "NaN among the logits", r"NaN", alter.not_a_number),
+        case("hang in a run", "a loop of 2^62 rounds", r"run", alter.endless, deadline_s=10.0),
+        case("more memory than there is", "a tensor of 64 GB", r"memory", alter.greedy),
+    ]
+
+
+def _another_model() -> list[Case]:
+    what, cause = "another network under the right name", r"another model|weights|not the model"
+    return [
+        Case("another model", what, "fault", (name,), NATIVE, cause, alter.another_network(name))
+        for name in names()
+    ]
+
+
+def _environments() -> list[Case]:
+    def case(name: str, what: str, cause: str, environments: tuple[str, ...], **more: Any) -> Case:
+        return Case(name, what, "fault", FLOATS, environments, cause=cause, **more)
+
+    return [
+        case(
+            "opset too new",
+            "opset 22 of the model, 19 to 21 here",
+            r"opset 22",
+            ("py3.8-ort1.16.3", "py3.8-ort1.19.2", "py3.10-ort1.18.1"),
+            alter=alter.opset(22, 8),
+        ),
+        case(
+            "IR version too new",
+            "IR version 11 of the model",
+            r"IR version 11",
+            ("py3.8-ort1.16.3", "py3.8-ort1.19.2"),
+            alter=alter.opset(18, 11),
+        ),
+        case(
+            "missing library",
+            "numpy's OpenBLAS is gone",
+            r"openblas\S* is missing",
+            NATIVE,
+            spoil=without_openblas,
+        ),
+        case(
+            "damaged package", "a module of onnxruntime is gone", r"install", NATIVE, spoil=without_a_module
+        ),
+        case(
+            "no onnxruntime", "it was never installed", r"no onnxruntime", NATIVE, spoil=without_onnxruntime
+        ),
+        case(
+            "CPU older than the wheel",
+            "SSSE3 alone, under a numpy built for x86-64-v2",
+            r"illegal instruction|instruction set|SSE4|x86.64.v2",
+            ("conroe",),
+        ),
+        case(
+            "illegal instruction",
+            "OPENBLAS_CORETYPE names a newer CPU than this",
+            r"illegal instruction",
+            ("nehalem",),
+            shell="export OPENBLAS_CORETYPE=SkylakeX",
+        ),
+        case(
+            "segmentation fault",
+            "onnxruntime dies of a foreign /proc/cpuinfo",
+            r"segmentation|segfault|SIGSEGV",
+            ("arm64-foreign-cpuinfo",),
+        ),
+        case(
+            "hang at import",
+            "a library on a mount that never answers",
+            r"import",
+            NATIVE,
+            spoil=with_a_silent_file,
+            deadline_s=10.0,
+        ),
+        case("memory limit", "150 MB of address space", r"memory", NATIVE, shell="ulimit -v 150000"),
+        Case(
+            "two flavours",
+            "onnxruntime and onnxruntime-gpu over each other",
+            "told",
+            FLOATS,
+            ("both-flavours",),
+            cause=r"flavour|onnxruntime-gpu",
+        ),
+    ]
+
+
+def _providers() -> list[Case]:
+    cuda = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    return [
+        Case(
+            "OpenVINO asked for, not there",
+            "a plain onnxruntime",
+            "fault",
+            FLOATS,
+            NATIVE,
+            cause="OpenVINOExecutionProvider",
+            trained_in="openvino",
+            options=OPENVINO,
+        ),
+        Case(
+            "CUDA asked for, silently CPU",
+            "onnxruntime-gpu without a GPU",
+            "fault",
+            FLOATS,
+            ("gpu",),
+            cause=r"lib\S+\.so\S* is missing",
+            changes={"providers": cuda},
+        ),
+        Case(
+            "CUDA asked for, not there",
+            "a plain onnxruntime",
+            "fault",
+            FLOATS,
+            NATIVE,
+            cause="CUDAExecutionProvider",
+            changes={"providers": cuda},
+        ),
+    ]
+
+
+def without_openblas(home: Path) -> None:
+    """Remove the library that numpy links to."""
+    for path in home.glob("lib/python*/site-packages/numpy.libs/*openblas*"):
+        path.unlink()
+
+
+def without_onnxruntime(home: Path) -> None:
+    """Remove the package and what pip knows of it."""
+    for path in home.glob("lib/python*/site-packages/onnxruntime*"):
+        shutil.rmtree(path)
+
+
+def without_a_module(home: Path) -> None:
+    """Remove one file of the package."""
+    for path in home.glob("lib/python*/site-packages/onnxruntime/capi/onnxruntime_validation.py"):
+        path.unlink()
+
+
+def with_a_silent_file(home: Path) -> None:
+    """Put a pipe that nobody writes to where a library is: opening it never ends."""
+    for path in home.glob("lib/python*/site-packages/numpy.libs/*openblas*"):
+        path.unlink()
+        os.mkfifo(path)

@@ -1,0 +1,72 @@
+"""Outcomes held to the truth: was the fault found, was its cause named, was a healthy device let pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from faults import Case
+from matrix import Outcome, named
+from refusals import Refusal
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An outcome beside what was planted. `cause` is how well it was told, see `matrix.named`."""
+
+    outcome: Outcome
+    what: str
+    cause: str
+
+    @property
+    def healthy(self) -> bool:
+        """Whether nothing was planted."""
+        return self.outcome.truth == "healthy"
+
+    @property
+    def found(self) -> bool:
+        """Whether the agent held back what is not healthy (or told it, where that is what is asked)."""
+        truth = self.outcome.truth
+        if truth == "told":
+            return self.cause == "named"
+        if truth == "refusal":
+            return self.outcome.verdict == "refused" and self.cause == "named"
+        return self.outcome.verdict == "fail"
+
+    @property
+    def right(self) -> bool:
+        """Whether the verdict is right; what is below the noise floor may be either."""
+        if self.outcome.truth == "below":
+            return True
+        return self.outcome.verdict == "pass" if self.healthy else self.found
+
+    def numbers(self, key: str) -> list[float]:
+        """Return one number of every output that has it."""
+        return [output[key] for output in self.outcome.numbers.values() if key in output]
+
+    def refused_by(self, tolerance: str) -> bool:
+        """Whether another tool's tolerance would have refused any output."""
+        return any(tolerance in output.get("refused_by", []) for output in self.outcome.numbers.values())
+
+
+def judge(outcomes: Sequence[Outcome], cases: Iterable[Case | Refusal]) -> list[Judged]:
+    """Hold every outcome to what its case says."""
+    known = {(case.name, getattr(case, "truth", "refusal")): case for case in cases}
+    return [_judged(outcome, known[outcome.case, outcome.truth]) for outcome in outcomes]
+
+
+def _judged(outcome: Outcome, case: Case | Refusal) -> Judged:
+    return Judged(outcome, case.what, named(outcome, case.cause) if case.cause else "")
+
+
+def available(judged: Sequence[Judged]) -> list[Judged]:
+    """Return what could be run on this machine."""
+    return [one for one in judged if not one.outcome.unavailable]
+
+
+def document(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+    """Return plain values of everything, for JSON."""
+    return [
+        {**asdict(one.outcome), "cause": one.cause, "found": one.found, "right": one.right} for one in judged
+    ]
