@@ -17,6 +17,7 @@ from envcheck.commands.common import (
     write_output,
 )
 from envcheck.commands.configuration import config_option, load_configuration, serving_target, unit_option
+from envcheck.commands.shadowing import run_beside, shadow_options
 from envcheck.errors import EXIT_FAIL, EXIT_PASS
 
 if TYPE_CHECKING:
@@ -24,15 +25,23 @@ if TYPE_CHECKING:
     from envcheck.contract.evidence import Smoke
 
 
+_FILE = click.Path(path_type=Path)
+
+
 @click.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=_FILE)
 @target_options
 @unit_option
 @click.option("--provider", "providers", metavar="P", multiple=True, help="Execution providers, in order.")
 @click.option("--quick", is_flag=True, help="One session and a short timing.")
 @click.option("--deadline", type=float, metavar="S", help="Seconds that the run may take (default: 120).")
+@click.option("--shadow", type=_FILE, metavar="OTHER", help="Run this candidate beside the bundle.")
+@click.option("--inputs", type=_FILE, metavar="DIR", help="Recorded inputs (npz files) for --shadow.")
+@click.option(
+    "--min-agreement", type=click.FloatRange(0, 1), metavar="X", help="Exit 1 when less than this agrees."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the evidence as a JSON document.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write it to a file.")
+@click.option("-o", "--output", type=_FILE, metavar="FILE", help="Write it to a file.")
 @config_option
 def smoke(
     bundle: Path,
@@ -42,6 +51,9 @@ def smoke(
     providers: tuple[str, ...],
     quick: bool,
     deadline: float | None,
+    shadow: Path | None,
+    inputs: Path | None,
+    min_agreement: float | None,
     as_json: bool,
     output: Path | None,
     config: Path | None,
@@ -52,21 +64,38 @@ def smoke(
     what comes out against training. A crash, a hang or too little memory is evidence too: it is written,
     and the exit code is 1. Nothing is judged here; that is what `envcheck check` does.
 
+    With --shadow, a candidate runs beside this bundle's model on recorded inputs instead: how many decisions
+    agree, how far apart the numbers are, and how long each takes.
+
     \b
     Examples:
       envcheck smoke digits@1.3.envcheck
       envcheck smoke digits@1.3.envcheck --python /opt/app/venv/bin/python --quick
       envcheck smoke digits@1.3.envcheck --provider CUDAExecutionProvider --provider CPUExecutionProvider
       envcheck smoke digits@1.3.envcheck --json > smoke.json
+      envcheck smoke digits@1.3.envcheck --shadow digits@1.4.envcheck --inputs recorded/ --min-agreement 0.99
     """
     from envcheck.contract.document import encode
     from envcheck.facts.gather import capture
     from envcheck.smoke.run import require_deadline, run_smoke
 
     configuration = load_configuration(config)
+    beside = shadow_options(shadow, inputs, min_agreement)
     limit = require_deadline(configuration.smoke_deadline_s if deadline is None else deadline)
     opened = open_bundle(bundle)
     target = serving_target(configuration, python, env_file, unit)
+    if beside is not None:
+        return run_beside(
+            opened,
+            target,
+            beside,
+            device=configuration.device,
+            providers=providers,
+            quick=quick or configuration.smoke_quick,
+            deadline_s=limit,
+            as_json=as_json,
+            output=output,
+        )
     fingerprint = capture(target)
     measured = run_smoke(
         opened,
