@@ -60,6 +60,26 @@ def _value(document: bytes, key: str) -> str:
     return ""
 
 
+def as_installed(record: bytes, info: str) -> bytes:
+    """Return the RECORD of a wheel as an installer would write it: NAME.data goes where it belongs.
+
+    `purelib` and `platlib` lie beside the package then, all else outside of site-packages.
+    """
+    data = (info[: -len(".dist-info")] + ".data/").encode("utf-8", "surrogateescape")
+    if data not in record:
+        return record
+    kept = []
+    for row in record.splitlines():
+        quote = row[:1] if row[:1] == b'"' else b""
+        path = row[len(quote) :]
+        if path.startswith(data):
+            scheme, _, path = path[len(data) :].partition(b"/")
+            if scheme not in (b"purelib", b"platlib"):
+                continue
+        kept.append(quote + path)
+    return b"\n".join(kept)
+
+
 def zipped(path: str, folder: str, identity: "Callable[[bytes, str], str]") -> "list[dict[str, object]]":
     """List the distributions in an egg, a wheel or another zip on the search path."""
     import zipfile
@@ -89,7 +109,7 @@ def _in_zip(
     told["metadata"] = None if metadata is None else metadata[: 64 * 1024].decode("utf-8", "replace")
     record = _member(archive, top + "/RECORD") if wheel else None
     if record is not None:
-        told["build"] = identity(record, top)
+        told["build"] = identity(as_installed(record, top), top)
     elif not wheel:
         rows = [
             "%s,crc=%08x,%d" % (item.filename, item.CRC, item.file_size)

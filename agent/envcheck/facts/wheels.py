@@ -11,6 +11,7 @@ import msgspec
 
 from envcheck.errors import BadInput
 from envcheck.facts.probe import identity
+from envcheck.facts.probe_more import as_installed
 
 _RECORD_LIMIT = 32 * 1024 * 1024
 _CHUNK = 1024 * 1024
@@ -41,7 +42,12 @@ def read_wheels(folder: str) -> dict[str, Wheel]:
 def _read(path: Path) -> tuple[str, Wheel]:
     try:
         with zipfile.ZipFile(path) as archive:
-            infos = [name for name in archive.namelist() if name.endswith(".dist-info/RECORD")]
+            # Its own lies at the top; those further down are of copies that it carries.
+            infos = [
+                name
+                for name in archive.namelist()
+                if name.endswith(".dist-info/RECORD") and name.count("/") == 1
+            ]
             record = archive.open(infos[0]).read(_RECORD_LIMIT) if len(infos) == 1 else b""
         whole = hashlib.sha256()
         with path.open("rb") as file:
@@ -49,5 +55,6 @@ def _read(path: Path) -> tuple[str, Wheel]:
                 whole.update(chunk)
     except (OSError, zipfile.BadZipFile, zlib.error, ValueError, NotImplementedError, RuntimeError) as error:
         raise BadInput(f"the wheel {path} can't be read: {error}", "download it again") from None
-    build = identity(record, infos[0].rpartition("/")[0]) if record else ""
+    info = infos[0].rpartition("/")[0] if record else ""
+    build = identity(as_installed(record, info), info) if record else ""
     return build, Wheel(file=path.name, sha256=whole.hexdigest(), size=path.stat().st_size)
