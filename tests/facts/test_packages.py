@@ -43,12 +43,27 @@ def test_two_versions_in_one_folder_are_told_as_such() -> None:
         (Distribution(folder="/s", file="a-1.0.dist-info", kind="dist-info", build="b"), "a", "no metadata"),
         (distribution("a", "1", metadata="Name: a"), "a", "no Version"),
         (distribution("a", "1", metadata=""), "a", "no Name and no Version"),
-        (distribution("a", "1", build=""), "a", "no RECORD"),
+        (
+            Distribution(folder="/s", file="a-1.dist-info", kind="dist-info", metadata="Name: a\nVersion: 1"),
+            "a",
+            "no RECORD",
+        ),
+        (distribution("a", "1", build=""), "a", "RECORD has no hashes"),
+        (distribution("a", "1", build="", installer="pip\n"), "a", "RECORD has no hashes"),
         (distribution("~umpy", "1"), "~umpy", "interrupted"),
     ],
 )
 def test_broken_metadata_is_a_fact(item: Distribution, name: str, said: str) -> None:
     assert said in packages([item])[name].broken
+
+
+@pytest.mark.parametrize("installer", ["debian", "rpm"])
+def test_a_system_may_take_the_record_away(installer: str) -> None:
+    item = Distribution(
+        folder="/usr/lib/python3/dist-packages", file="PyYAML-6.0.1.dist-info", kind="dist-info",
+        metadata="Name: PyYAML\nVersion: 6.0.1", installer=f"{installer}\n",
+    )  # fmt: skip
+    assert packages([item])["pyyaml"].broken == ""
 
 
 def test_name_and_version_come_from_the_file_name_where_metadata_is_missing() -> None:

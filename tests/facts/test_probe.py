@@ -148,6 +148,33 @@ def test_broken_shadowed_and_hostile_metadata_is_told(tmp_path: Path, venv: Call
     assert found.sections["python"].shared["hooks"] == ["hook.pth"]
 
 
+def test_a_version_is_whole_wherever_it_stands(tmp_path: Path, venv: Callable[..., str]) -> None:
+    """The metadata is read in blocks; where one ends is no end of a line."""
+    python = venv(tmp_path / "venv")
+    site = next((tmp_path / "venv/lib").glob("python3*")) / "site-packages"
+    for start in range(2030, 2052):
+        head = f"Name: p{start}\nSummary: "
+        version = "Version: 12.34.56"
+        (site / f"p{start}-12.34.56.dist-info").mkdir()
+        text = f"{head}{'x' * (start - len(head) - 1)}\n{version}\n"
+        assert text.index(version) == start
+        (site / f"p{start}-12.34.56.dist-info/METADATA").write_text(text)
+    told = asked(python).sections["packages"].shared
+    assert {entry["version"] for entry in told.values()} == {"12.34.56"}
+
+
+def test_what_is_no_folder_on_the_path_is_passed_over(tmp_path: Path, venv: Callable[..., str]) -> None:
+    """As `import` does it: a hook may have put anything there."""
+    python = venv(tmp_path / "venv")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text(
+        "import pathlib, sys\nsys.path += [pathlib.Path('/tmp'), 5, None, b'/tmp']\n"
+    )
+    found = asked(python, {"PYTHONPATH": str(tmp_path / "site")})
+    assert found.sections["packages"].status == "ok"
+    assert str(tmp_path / "site") in found.sections["python"].device["path"]
+
+
 def test_a_configured_environment_is_not_isolated(tmp_path: Path) -> None:
     extra = tmp_path / "extra/alpha-1.0.dist-info/METADATA"
     extra.parent.mkdir(parents=True)

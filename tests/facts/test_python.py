@@ -50,3 +50,22 @@ def test_libc() -> None:
 def test_any_libc_text_is_read(text: str) -> None:
     libc = parse_libc(text)
     assert libc is None or libc.name
+
+
+@pytest.mark.parametrize(
+    ("kernel", "bits", "built_for"),
+    [
+        ("x86_64", 64, "x86_64"), ("x86_64", 32, "i686"), ("aarch64", 32, "armv7l"),
+        ("armv7l", 32, "armv7l"), ("riscv64", 32, "riscv64"),
+    ],
+)  # fmt: skip
+def test_what_it_is_built_for_is_not_what_the_kernel_is(kernel: str, bits: int, built_for: str) -> None:
+    """A 32-bit Python runs on a 64-bit kernel, as on many a Raspberry Pi."""
+    assert python_facts(told(machine=kernel, bits=bits), ALONE).machine == built_for
+
+
+def test_a_user_site_counts_where_it_is_there() -> None:
+    folder = "/home/me/.local/lib/python3.11/site-packages"
+    allowed = {"user_site": True, "user_folder": folder}
+    assert not python_facts(told(**allowed), SERVED).user_site
+    assert python_facts(told(**allowed, path=[folder]), SERVED).user_site

@@ -13,8 +13,8 @@ MARKER = b"envcheck-probe-1 "
 class Distribution(msgspec.Struct, frozen=True, kw_only=True):
     """One installed distribution as its files tell it, raw. `linked` names what an .egg-link points to.
 
-    `vendors` are the packages of it that carry other distributions inside. `damaged` says why a zip on the
-    search path could not be read.
+    `build` is None without a RECORD and "" for one without hashes. `vendors` are the packages of it that
+    carry other distributions inside. `damaged` says why a zip on the search path could not be read.
     """
 
     folder: str = ""
@@ -25,7 +25,7 @@ class Distribution(msgspec.Struct, frozen=True, kw_only=True):
     wheel: str | None = None
     installer: str | None = None
     direct_url: str | None = None
-    build: str = ""
+    build: str | None = None
     owns: list[str] = []
     vendors: list[str] = []
     zipped: bool = False

@@ -16,6 +16,9 @@ from envcheck.facts.section import Facts, Scene, section
 _SEPARATORS = re.compile(r"[-_.]+")
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
 _TOKEN = re.compile(r"/t/[^/]+/")
+# Those who leave a RECORD behind. The packagers of systems (debian, rpm) take it away, as they may: only
+# they are to change what they installed.
+_RECORDING = {"", "pip", "uv", "conda", "poetry", "pdm"}
 _NAME_AND_VERSION = re.compile(r"(?P<name>[^-]+(?:-[^-]+)*?)-(?P<version>\d[^-]*)(?:-py[\d.]+.*)?")
 
 
@@ -169,7 +172,7 @@ def _package(item: Distribution, version: str, *, linked: bool, closed: set[str]
         version=public,
         local=local,
         # An editable installation's record holds generated files with paths of this device.
-        build="" if editable else item.build,
+        build="" if editable else item.build or "",
         tags=parse_tags(item.wheel or ""),
         installer=(item.installer or "").strip()[:40],
         kind=item.kind,
@@ -306,9 +309,13 @@ def _broken(item: Distribution) -> str:
     missing = [field for field in ("Name", "Version") if not fields.get(field.lower())]
     if missing:
         return f"its metadata has no {' and no '.join(missing)}"
-    if item.kind == "dist-info" and not item.build:
-        return "it has no RECORD"
+    if item.kind == "dist-info" and not item.build and _installer(item).partition(" ")[0] in _RECORDING:
+        return "it has no RECORD" if item.build is None else "its RECORD has no hashes"
     return ""
+
+
+def _installer(item: Distribution) -> str:
+    return (item.installer or "").strip().lower()
 
 
 def _fields(item: Distribution) -> dict[str, str]:

@@ -33,7 +33,8 @@ _HEADER_LIMIT = 64 * 1024
 _HEADER_BLOCK = 2048
 _RECORD_LIMIT = 32 * 1024 * 1024
 _LISTING_LIMIT = 20000
-_CONDA_LIMIT = 1024 * 1024
+# Of a large package the list of files alone takes megabytes, and some of what counts comes after it.
+_CONDA_LIMIT = 64 * 1024 * 1024
 # Not `utf8_mode`: it follows the locale of whoever calls, and changes no number.
 _FLAGS = ("debug", "optimize", "no_user_site", "no_site", "ignore_environment", "isolated", "safe_path")
 
@@ -176,8 +177,11 @@ def _container() -> str:
 
 
 def _search_path() -> "list[str]":
-    """Return sys.path without the folder that `-c` itself put there (the current one)."""
-    return [folder for folder in sys.path if folder]
+    """Return sys.path without the folder that `-c` itself put there (the current one).
+
+    What is no text (a Path that a start-up hook added) is passed over, as `import` does.
+    """
+    return [folder for folder in sys.path if folder and isinstance(folder, str)]
 
 
 def _new_names(folder: str, seen: "set[tuple[int, int]]") -> "list[str]":
@@ -223,8 +227,10 @@ def _header(path: str) -> "str | None":
     head = _read(path, _HEADER_BLOCK)
     if head is None:
         return None
-    wanted = _naming_lines(head)
-    if len(wanted) < 2 and len(head) == _HEADER_BLOCK:
+    whole = len(head) < _HEADER_BLOCK
+    # The last line of a block may go on beyond it: half a version is another one.
+    wanted = _naming_lines(head if whole else head.rpartition(b"\n")[0])
+    if len(wanted) < 2 and not whole:
         wanted = _naming_lines(_read(path, _HEADER_LIMIT) or b"")
     return _text_of(b"\n".join(wanted))
 

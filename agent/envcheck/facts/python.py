@@ -7,6 +7,8 @@ from envcheck.facts.host import Target
 from envcheck.facts.interpreter import Interpreter
 from envcheck.facts.section import Facts, Scene, section
 
+# What the kernel tells of itself, and what a program of half its word size is built for.
+_NARROW = {"x86_64": "i686", "aarch64": "armv7l", "armv8l": "armv7l"}
 _KINDS = {"cpython": "CPython", "pypy": "PyPy", "graalpy": "GraalPy"}
 
 
@@ -97,7 +99,7 @@ def python_facts(told: Interpreter, target: Target) -> PythonFacts:
         tag=parse_tag(told.implementation, told.version, told.abiflags),
         build=told.build,
         abi=told.abi,
-        machine=told.machine,
+        machine=_NARROW.get(told.machine, told.machine) if told.bits == 32 else told.machine,
         bits=told.bits or None,
         byteorder=told.byteorder,
         free_threaded="t" in told.abiflags,
@@ -108,7 +110,7 @@ def python_facts(told: Interpreter, target: Target) -> PythonFacts:
         image=container.image if container else "",
         isolated=isolated,
         system_site=_system_site(told),
-        user_site=bool(told.user_site),
+        user_site=bool(told.user_site) and told.user_folder in told.path,
         pythonpath=not told.flags.get("ignore_environment")
         and bool((target.environ or {}).get("PYTHONPATH")),
         flags={name: value for name, value in told.flags.items() if name not in implied},
