@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from envcheck.facts import probe_verify, verification
 from envcheck.facts.asking import more_source, verify_source
 from envcheck.facts.gather import capture
 from envcheck.facts.host import Host, Target
+from envcheck.facts.probe_verify import rows
 from envcheck.facts.verification import parse_verified
 
 Wheel = Callable[..., Path]
@@ -128,6 +131,58 @@ HOSTILE = [
     ",,",
     "link,sha256=abc,",
 ]
+
+
+BAD_ROWS = [
+    *(f"x.py,{name}=abc,0" for name in ("shake_128", "shake_256", "sha3_256", "md5000", "")),
+    "nul\0byte,sha256=abc,1",
+    "x" * 300_000 + ",sha256=abc,1",
+    "a\rb,,",
+    "\u2028,,",
+    '"' + "x,\n" * 1000,
+]
+
+
+def test_bad_rows_hide_no_other(any_python: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    (site / "a-1.dist-info").mkdir(parents=True)
+    (site / "x.py").write_text("")
+    (site / "good.py").write_text("changed")
+    text = "\n".join([*BAD_ROWS, "good.py,sha256=abc,7\n"])
+    (site / "a-1.dist-info/RECORD").write_bytes(text.encode())
+    order = json.dumps({"path": [str(site)], "root": "/", "seconds": 10})
+    command = [str(any_python), "-I", "-c", verify_source(), order, more_source()]
+    found = parse_verified(subprocess.run(command, capture_output=True).stdout)
+    assert found is not None
+    assert found.complete
+    assert found.found[0].modified is not None
+    assert "good.py" in found.found[0].modified.names
+
+
+NAMES = st.text(st.sampled_from('a",\n\u2028\x0c\x85 \udcff'), min_size=1, max_size=8)
+
+
+@given(st.lists(NAMES, max_size=5), st.sampled_from(["\n", "\r\n"]))
+def test_rows_are_read_as_installers_write_them(names: list[str], end: str) -> None:
+    written = io.StringIO(newline="")
+    csv.writer(written, lineterminator=end).writerows([name, "sha256=abc", "3"] for name in names)
+    assert list(rows(written.getvalue())) == [(name, "sha256=abc", "3") for name in names]
+
+
+@given(st.text(st.sampled_from('a",\n\r\0\u2028 \udcff'), max_size=60))
+def test_any_text_has_rows(text: str) -> None:
+    assert all(len(row) == 3 for row in rows(text))
+
+
+def test_a_folder_of_two_names_is_verified_once(tmp_path: Path, wheel: Wheel, venv: Venv) -> None:
+    python = venv(tmp_path / "venv", wheel(tmp_path / "w", "alpha", "1.0"))
+    site = next((tmp_path / "venv/lib").glob("python3*/site-packages"))
+    (tmp_path / "second").symlink_to(site)
+    (site / "second.pth").write_text(f"{tmp_path / 'second'}\n")
+    (site / "alpha.py").write_text("x = 2\n")
+    found = verified(python)
+    assert told(found)["distributions"] == 1
+    assert told(found)["found"][0]["modified"]["count"] == 1
 
 
 def test_hostile_records_end_in_time(tmp_path: Path) -> None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 MARKER = b"envcheck-verify-1 "
 _CHUNK = 1024 * 1024
 _RECORD_LIMIT = 32 * 1024 * 1024
+# Below the reader's own limit on a field.
+_ROW_LIMIT = 100000
+_LINES_JOINED = 16
 _NAMES_TOLD = 50
 _FILES_LIMIT = 2000000
 
@@ -54,6 +57,7 @@ class Verification:
         self.distributions = 0
         self.found = {}  # type: dict[str, dict[str, list[str]]]
         self.unowned = []  # type: list[str]
+        self.seen = set()  # type: set[tuple[int, int]]
 
     def of(self, path: "list[str]") -> "dict[str, object]":
         """Verify the folders of a search path."""
@@ -76,11 +80,16 @@ class Verification:
         }
 
     def folder(self, folder: str) -> None:
-        """Verify what is installed in one folder."""
+        """Verify what is installed in one folder, that of two names once (lib64 is a link to lib)."""
         try:
-            names = sorted(os.listdir(self.resolve(folder)))
-        except OSError:
+            place = self.resolve(folder)
+            state = os.stat(place)
+            names = sorted(os.listdir(place))
+        except (OSError, ValueError):
             return
+        if (state.st_dev, state.st_ino) in self.seen:
+            return
+        self.seen.add((state.st_dev, state.st_ino))
         owners = {}  # type: dict[str, str]
         for info in names:
             if info.endswith(".dist-info"):
@@ -99,14 +108,15 @@ class Verification:
         except OSError:
             return
         self.distributions += 1
-        for row in csv.reader(text.splitlines()):
-            if row and "\0" not in row[0] and not row[0].endswith(".pyc"):
-                yield os.path.normpath(row[0]), (row[1:2] or [""])[0], (row[2:3] or [""])[0]
+        for path, wanted, size in rows(text):
+            if path and not path.endswith(".pyc"):
+                yield os.path.normpath(path), wanted, size
 
     def row(self, folder: str, info: str, path: str, wanted: str, size: str) -> None:
         """Hold one file to its row."""
         name, separator, digest = wanted.partition("=")
-        if separator and name not in hashlib.algorithms_guaranteed:
+        # Those of any length have no digest of their own.
+        if separator and (name not in hashlib.algorithms_guaranteed or name.startswith("shake_")):
             self.tell(info, "unread", path)
             return
         try:
@@ -156,7 +166,10 @@ class Verification:
 
     def walk(self, folder: str, top: str) -> "Iterator[str]":
         """Yield the files below one folder, byte code left out."""
-        start = self.resolve(os.path.join(folder, top))
+        try:
+            start = self.resolve(os.path.join(folder, top))
+        except OSError:
+            return
         count = 0
         for place, inner, files in os.walk(start):
             inner[:] = sorted(name for name in inner if name != "__pycache__")
@@ -170,6 +183,38 @@ class Verification:
     def tell(self, info: str, kind: str, path: str) -> None:
         """Note one file."""
         self.found.setdefault(_text(info), {}).setdefault(kind, []).append(_text(path))
+
+
+def rows(text: str) -> "Iterator[tuple[str, str, str]]":
+    """Yield path, hash and size of each row of a RECORD; a row that is none ends the reading of no other.
+
+    Lines end where files' lines do, not at every character that Unicode takes for an end.
+    """
+    lines = text.replace("\r\n", "\n").split("\n")
+    at = 0
+    while at < len(lines):
+        count = _lines_of_row(lines, at)
+        line = "\n".join(lines[at : at + count])
+        at += count
+        if not line or "\0" in line or len(line) > _ROW_LIMIT:
+            continue
+        try:
+            row = next(csv.reader([line]), [])
+        except csv.Error:
+            continue
+        path, wanted, size = [*row, "", "", ""][:3]
+        yield path, wanted, size
+
+
+def _lines_of_row(lines: "list[str]", at: int) -> int:
+    """Return how many lines the row takes that begins at `at`: a quoted name may hold their ends."""
+    quotes = 0
+    if lines[at].startswith('"'):
+        for count, line in enumerate(lines[at : at + _LINES_JOINED], 1):
+            quotes += line.count('"')
+            if quotes % 2 == 0:
+                return count
+    return 1
 
 
 def _nearest(path: str, folders: "dict[str, str]") -> str:
