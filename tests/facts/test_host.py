@@ -119,3 +119,23 @@ def make_script(path: Path, body: str) -> Path:
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
     return path
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ("PYTHONHOME=/nowhere", "does not start: .*(codec|encoding)"),
+        ("PYTHONHASHSEED=x", "does not start: .*HASHSEED"),
+    ],
+)
+def test_a_python_that_its_variables_keep_from_starting(
+    any_python: Path, tmp_path: Path, variables: str, said: str
+) -> None:
+    (tmp_path / "app.env").write_text(f"{variables}\n")
+    with pytest.raises(BadInput, match=said):
+        resolve_target(str(any_python), str(tmp_path / "app.env"))
+
+
+def test_the_encoding_of_the_service_is_no_obstacle(any_python: Path, tmp_path: Path) -> None:
+    (tmp_path / "app.env").write_text("PYTHONIOENCODING=utf-16\n")
+    assert resolve_target(str(any_python), str(tmp_path / "app.env")).python == str(any_python)

@@ -43,6 +43,22 @@ def test_a_grandchild_that_holds_the_pipe_does_not_hold_us() -> None:
     assert time.monotonic() - begun < 4
 
 
+def test_nobody_waits_for_a_grandchild_when_the_process_has_ended() -> None:
+    """A start-up hook may leave a daemon behind that holds the pipes."""
+    begun = time.monotonic()
+    for detach in ("", "setsid "):
+        ended = run_bounded(
+            ["sh", "-c", f"{detach}sleep 30 & echo out; exit 3"], environ=ENVIRON, deadline_s=20
+        )
+        assert (ended.returncode, ended.stdout, ended.timed_out) == (3, b"out\n", False)
+    assert time.monotonic() - begun < 10
+
+
+def test_a_pause_in_the_output_is_no_end() -> None:
+    ended = run_bounded(["sh", "-c", "echo one; sleep 0.4; echo two"], environ=ENVIRON, deadline_s=10)
+    assert ended == Ended(0, b"one\ntwo\n")
+
+
 def test_a_flood_is_cut_off() -> None:
     ended = run_bounded(["sh", "-c", "yes"], environ=ENVIRON, deadline_s=10, limit=100_000)
     assert ended.flooded

@@ -39,7 +39,9 @@ _OF_MACHINE = (
 # In the place of a process or of its root directory: one that can't be looked at from here.
 UNSEEN = "unseen"
 _CHECK_DEADLINE_S = 5.0
-_CHECK = "import sys; sys.stdout.write('python%d' % sys.version_info[0])"
+# Not through sys.stdout: a variable may give that another encoding.
+_CHECK = "import os, sys; os.write(1, b'python%d' % sys.version_info[0])"
+_FATAL = "Fatal Python error: "
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -353,7 +355,14 @@ def checked(target: Target, host: Host, *, on_disk: bool = False) -> Target:
                 f"{target.python} can't be started with the rights of the service's user: {ended.problem}",
                 "may that user enter its folder and run it?",
             )
-    said = ended.problem or ended.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
+    told = ended.stderr.decode("utf-8", "replace")
+    if _FATAL in told:
+        why = told.partition(_FATAL)[2].partition("\n")[0]
+        raise BadInput(
+            f"{target.python} does not start: {why[:200]}",
+            "see what it is started with: PYTHONHOME and other variables, and whether its library is there",
+        )
+    said = ended.problem or told.strip().rpartition("\n")[2][:200]
     raise BadInput(
         f"{target.python} is not a Python 3 interpreter" + (f": {said}" if said else ""),
         "name the interpreter of the application that serves the model",

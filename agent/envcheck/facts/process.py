@@ -22,6 +22,8 @@ _ERRORS_KEPT = 64 * 1024
 _CHUNK = 1 << 18
 _KILL, _PIPE, _FILE_SIZE = 9, 13, 25  # signals: importing `signal` takes four milliseconds
 _LONGEST_NAP_S = 0.05
+# How long silence lasts before a look whether the process is still there.
+_SILENCE_S = 0.1
 
 # What runs now. When this process ends early (Ctrl-C, a deadline), none of it is left behind.
 _running: set[Begun] = set()
@@ -85,8 +87,8 @@ class Begun:
     def end(self, deadline_s: float, limit: int = OUTPUT_LIMIT) -> Ended:
         """Wait for its end or `deadline_s` seconds, then kill its whole session.
 
-        Output beyond `limit` bytes ends it. Never waits longer than the deadline, not even for a grandchild
-        that holds the pipes open.
+        Output beyond `limit` bytes ends it. Never waits longer than the deadline, and not for a grandchild
+        that holds the pipes open when the process itself is gone.
         """
         if self._problem:
             return Ended(None, problem=self._problem)
@@ -113,8 +115,8 @@ class Begun:
         for pipe in kept:
             poll.register(pipe, select.POLLIN)
         while left and len(kept[self._stdout]) <= limit:
-            ready = poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
-            if not ready:
+            ready = poll.poll(max(0.0, min(deadline - time.monotonic(), _SILENCE_S)) * 1000)
+            if not ready and (self._wait(0.0) is not None or time.monotonic() >= deadline):
                 break
             for pipe, _ in ready:
                 data = os.read(pipe, _CHUNK)
@@ -197,11 +199,15 @@ def run_bounded(
 
 def _spawned(command: Sequence[str], environ: dict[str, str], out: int, err: int) -> int:
     """Start with the agent's current directory: `subprocess`, which could change it, takes ms to import."""
+    try:
+        inherited = _inherited()
+    except OSError:  # a system without /proc
+        return _popen(command, environ, out, err)
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_DUP2, out, 1),
         (os.POSIX_SPAWN_DUP2, err, 2),
-        *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inherited()),
+        *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in inherited),
     ]
     defaults = (_PIPE, _FILE_SIZE)
     try:
