@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envcheck.facts.interpreter import Distribution
-from envcheck.facts.packages import canonical_name, packages, parse_source, parse_tags, strip_credentials
+from envcheck.facts.packages import (
+    canonical_name,
+    packages,
+    parse_source,
+    parse_tags,
+    strip_credentials,
+    without_token,
+)
 
 
 def distribution(name: str, version: str, folder: str = "/site", **more: str) -> Distribution:
@@ -119,7 +126,19 @@ def test_any_direct_url_is_read(text: str) -> None:
     assert source.kind in ("vcs", "archive", "local", "editable", "unreadable")
 
 
-@given(st.text("ab", min_size=1), st.text("s@:", min_size=1), st.text("abc/", max_size=9))
+@pytest.mark.parametrize(
+    ("channel", "left"),
+    [
+        ("https://conda.example/t/tk-1234/main/linux-64", "https://conda.example/main/linux-64"),
+        ("https://conda.example/t/tk-1234", "https://conda.example"),
+        ("conda-forge", "conda-forge"),
+    ],
+)
+def test_a_token_in_a_channel_is_dropped(channel: str, left: str) -> None:
+    assert without_token(channel) == left
+
+
+@given(st.text("ab", min_size=1), st.text("s@: \t", min_size=1), st.text("abc/", max_size=9))
 def test_no_credentials_survive(host: str, secret: str, path: str) -> None:
     assert (
         "@" not in strip_credentials(f"https://{secret}@{host}/{path}").partition("://")[2].partition("/")[0]

@@ -43,11 +43,20 @@ def test_credentials_in_values_are_stripped() -> None:
     assert found == {"TORCH_MIRROR": "https://mirror.example/x"}
 
 
+def test_credentials_are_stripped_wherever_a_long_value_is_cut() -> None:
+    (value,) = allowed({"TORCH_MIRROR": "x" * 4080 + " https://me:s3cr3t@mirror.example/x"}).values()
+    assert len(value) <= 4096
+    assert "s3cr3t" not in value
+    assert "me:" not in value
+
+
 def test_what_belongs_to_one_device_is_written_alike_on_all() -> None:
     one = without_device("/srv/a/lib:/usr/lib:/srv/ab/lib", "/srv/a")
     assert one == "{prefix}/lib:/usr/lib:/srv/ab/lib"
     assert without_device("GPU-8f2c1e0a-1111-2222-3333-444455556666,0", "") == "GPU-*,0"
     assert without_device("all", "") == "all"
+    assert without_device("GPU-8f2c,MIG-GPU-8f2c1e0a-1111/1/0", "") == "GPU-*,MIG-*"
+    assert without_device("/opt/cuda/usr/lib:/usr/lib", "/usr") == "/opt/cuda/usr/lib:{prefix}/lib"
 
 
 def test_configured_ones_are_those_of_the_serving_process(scene: Callable[..., Scene]) -> None:

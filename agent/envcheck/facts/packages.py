@@ -14,8 +14,8 @@ from envcheck.facts.interpreter import CondaPackage, Distribution, Interpreter, 
 from envcheck.facts.section import Facts, Scene, section
 
 _SEPARATORS = re.compile(r"[-_.]+")
-_CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
-_TOKEN = re.compile(r"/t/[^/]+/")
+_CREDENTIALS = re.compile(r"(?<=://)[^/]*@")
+_TOKEN = re.compile(r"/t/[^/]+")
 # Those who leave a RECORD behind. The packagers of systems (debian, rpm) take it away, as they may: only
 # they are to change what they installed.
 _RECORDING = {"", "pip", "uv", "conda", "poetry", "pdm"}
@@ -221,7 +221,7 @@ def _add_conda(chosen: dict[str, Package], conda: list[CondaPackage]) -> None:
 
 def without_token(channel: str) -> str:
     """Drop the token that conda writes into the path of a private channel (/t/TOKEN/)."""
-    return _TOKEN.sub("/", channel)
+    return _TOKEN.sub("", channel)
 
 
 def parse_tags(wheel: str) -> list[str]:

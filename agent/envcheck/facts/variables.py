@@ -20,7 +20,8 @@ _NAMES = {
 _SECRET = ("KEY", "TOKEN", "SECRET", "PASS", "CRED")
 # An isolated interpreter does not see PYTHON*; locale and zone then belong to whoever called the agent.
 _NOT_INHERITED = {"PYTHONHASHSEED", "PYTHONPATH", "TZ", "LANG", "LC_ALL"}
-_UUID = re.compile(r"\b(GPU|MIG)-[0-9A-Za-z/-]{8,}")
+# CUDA takes the first digits of an identity for the whole.
+_UUID = re.compile(r"\b(GPU|MIG)-(?:GPU-)?[0-9A-Fa-f][0-9A-Fa-f/-]*")
 _VALUE_LIMIT = 4096
 _NOBODY = "there is no process here that serves a model"
 
@@ -137,7 +138,8 @@ def _model(scene: Scene) -> ModelReading:
 def allowed(variables: Mapping[str, str]) -> dict[str, str]:
     """Return what may be recorded, credentials in URLs stripped, sorted by name."""
     return {
-        name: _harmless(value[:_VALUE_LIMIT])
+        # Cut only then: half of an URL's credentials are no longer seen to be some.
+        name: _harmless(value)[:_VALUE_LIMIT]
         for name, value in sorted(variables.items())
         if is_recorded(name)
     }
@@ -153,7 +155,7 @@ def is_recorded(name: str) -> bool:
 def without_device(value: str, prefix: str) -> str:
     """Write what belongs to one device alone in a way that all devices of its image share."""
     if len(prefix) > 1:
-        value = re.sub(rf"{re.escape(prefix)}(?=/|:|$)", "{prefix}", value)
+        value = re.sub(rf"(?<![\w./-]){re.escape(prefix)}(?=/|:|$)", "{prefix}", value)
     return _UUID.sub(r"\1-*", value)
 
 
