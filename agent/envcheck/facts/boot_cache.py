@@ -14,14 +14,15 @@ _LIMIT = 64 * 1024
 def kept_until_boot(environ: Mapping[str, str], name: str, boot_id: str, ask: Callable[[], bytes]) -> bytes:
     """Return the answer kept under `name` since this boot, else ask and keep what is not empty.
 
-    A cache that can't be read or written costs time, never an answer.
+    A cache that can't be read or written costs time, never an answer. What somebody else has put there (in a
+    home that is not ours, as with sudo) is not believed.
     """
     path = _folder(environ) / name
     head = f"{boot_id}\n".encode()
     if boot_id:
         with contextlib.suppress(OSError), path.open("rb") as file:
             found = file.read(_LIMIT)
-            if found.startswith(head):
+            if found.startswith(head) and os.fstat(file.fileno()).st_uid == os.geteuid():
                 return found[len(head) :]
     answer = ask()
     if boot_id and answer:

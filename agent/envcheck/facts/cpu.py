@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 
+import msgspec
+
 from envcheck.contract.fingerprint import Section
 from envcheck.facts.auxv import Auxv, own_auxv, platform_name
 from envcheck.facts.cgroup import cpu_quota, throttled_periods
 from envcheck.facts.cpu_identity import Core, Identity, parse_cpuinfo
 from envcheck.facts.cpu_sysfs import CPUS, Frequencies, caches, cores_and_sockets, frequencies, kinds, numa
-from envcheck.facts.cpuid import ask_cpuid, parse_cpuid
-from envcheck.facts.isa import arm_isa
+from envcheck.facts.cpuid import Cpuid, ask_cpuid, parse_cpuid
+from envcheck.facts.isa import arm_isa, x86_level
 from envcheck.facts.section import Facts, Scene, Unavailable, clean, cpu_list, pairs, section
 
 _X86 = ("x86_64", "x86")
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 class Contradiction(Facts, frozen=True, kw_only=True):
@@ -79,12 +82,14 @@ class CpuReadings(Facts, frozen=True, kw_only=True):
 def gather(scene: Scene) -> Section:
     """Read /proc/cpuinfo, the auxiliary vector and /sys; ask for CPUID on x86."""
     auxv = own_auxv(scene.host)
-    identity = _identity(scene)
+    cpuinfo = parse_cpuinfo(scene.text("/proc/cpuinfo") or "")
+    contradictions = _contradictions(scene, cpuinfo, auxv) if cpuinfo else []
+    identity = cpuinfo or _elsewhere(scene)
     online = cpu_list(scene.text(f"{CPUS}/online") or "")
     affinity = _affinity(scene)
     frequency = frequencies(scene)
     return section(
-        _facts(scene, identity, auxv, online, affinity, frequency),
+        _facts(scene, identity, contradictions, online, affinity, frequency),
         CpuDevice(affinity=affinity, unreadable=scene.unreadable),
         CpuReadings(
             mhz=frequency.mhz,
@@ -98,7 +103,7 @@ def gather(scene: Scene) -> Section:
 def _facts(
     scene: Scene,
     identity: Identity,
-    auxv: Auxv | None,
+    contradictions: list[Contradiction],
     online: list[int],
     affinity: list[int],
     frequency: Frequencies,
@@ -113,7 +118,7 @@ def _facts(
         isa=identity.isa,
         level=identity.level,
         platform=clean(scene.host.answer("platform", platform_name)),
-        contradictions=_contradictions(scene, identity, auxv),
+        contradictions=contradictions,
         threads=len(online) or identity.threads,
         cores=cores,
         sockets=sockets,
@@ -133,13 +138,27 @@ def _facts(
     )
 
 
-def _identity(scene: Scene) -> Identity:
-    identity = parse_cpuinfo(scene.text("/proc/cpuinfo") or "")
-    if identity is not None:
-        return identity
+def _elsewhere(scene: Scene) -> Identity:
+    """Ask what else this platform has to tell: a system without /proc, a container that masks it."""
     if "/proc/cpuinfo" in scene.unreadable:
         raise Unavailable("unreadable", "/proc/cpuinfo may not be read")
-    raise Unavailable("absent", "/proc/cpuinfo describes no processor")
+    found = None
+    if scene.host.live:
+        from envcheck.facts.py_cpuinfo import ask_identity, parse_identity
+
+        found = parse_identity(ask_identity(scene.host, scene.text(_BOOT_ID) or ""))
+    if found is None:
+        raise Unavailable("absent", "/proc/cpuinfo describes no processor")
+    if found.architecture not in _X86:
+        return found
+    told, asked = _cpuid(scene).named()
+    isa = sorted(set(found.isa) - asked | told)
+    return msgspec.structs.replace(found, isa=isa, level=x86_level(isa))
+
+
+def _cpuid(scene: Scene) -> Cpuid:
+    boot_id = scene.text(_BOOT_ID) or ""
+    return parse_cpuid(scene.host.answer("cpuid.json", lambda: ask_cpuid(scene.host, boot_id)))
 
 
 def _contradictions(scene: Scene, identity: Identity, auxv: Auxv | None) -> list[Contradiction]:
@@ -151,9 +170,7 @@ def _contradictions(scene: Scene, identity: Identity, auxv: Auxv | None) -> list
             told, asked = set(arm_isa(told)), set(arm_isa(asked))
         found.append(_compare("auxv", identity, told, asked))
     if identity.architecture in _X86:
-        boot_id = scene.text("/proc/sys/kernel/random/boot_id") or ""
-        cpuid = parse_cpuid(scene.host.answer("cpuid.json", lambda: ask_cpuid(scene.host, boot_id)))
-        found.append(_compare("cpuid", identity, *cpuid.named()))
+        found.append(_compare("cpuid", identity, *_cpuid(scene).named()))
     return [item for item in found if item.only_here or item.only_in_cpuinfo]
 
 
@@ -171,4 +188,4 @@ def _affinity(scene: Scene) -> list[int]:
     listed = cpu_list(pairs(scene.text("/proc/self/status") or "").get("Cpus_allowed_list", ""))
     if listed or not scene.host.live or scene.target.container:
         return listed
-    return sorted(os.sched_getaffinity(0))
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []

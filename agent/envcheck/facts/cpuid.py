@@ -1,20 +1,17 @@
 """What CPUID says to a process on x86, whatever /proc/cpuinfo shows.
 
 glibc (2.33 and later) ran the instruction when this process started and tells the registers: nothing is
-executed here. Elsewhere py-cpuinfo runs it, in a process of its own since that maps executable memory;
-its answer is kept until the next boot.
+executed here. Elsewhere py-cpuinfo runs it, which maps executable memory: see `py_cpuinfo.py`.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import msgspec
 
 from envcheck.facts.host import Host
 
-_DEADLINE_S = 3.0
 # The places of these leaves in glibc's table (sys/platform/x86.h).
 _GLIBC_INDEX = {"1": 0, "7": 1, "80000001": 2, "7.1": 6}
 _EAX, _EBX, _ECX, _EDX = range(4)
@@ -39,24 +36,11 @@ _BITS: dict[tuple[str, int], dict[str, int]] = {
     ("7.1", _EAX): {"avx_vnni": 4, "avx512_bf16": 5, "amx_fp16": 21, "avx_ifma": 23},
     ("7.1", _EDX): {"avx_vnni_int8": 4, "avx_ne_convert": 5},
 }  # fmt: skip
-# py-cpuinfo's names where they are others; only its leaves 1 and 7 are used.
-_PY_CPUINFO = {
-    "pni": "sse3", "pclmulqdq": "pclmul", "sha": "sha_ni", "avx512vbmi2": "avx512_vbmi2",
-    "avx512vnni": "avx512_vnni", "avx512bitalg": "avx512_bitalg", "avx512vpopcntdq": "avx512_vpopcntdq",
-}  # fmt: skip
+# Only its leaves 1 and 7 are used.
 _PY_CPUINFO_TELLS = {
     name for (leaf, register), bits in _BITS.items() if leaf in ("1", "7") for name in bits
     if (leaf, register) != ("7", _EDX)
 }  # fmt: skip
-_ASK_PY_CPUINFO = """\
-import json, os, sys
-sys.path[:0] = [sys.argv[1]]
-os.environ.setdefault("PATH", "/usr/bin:/bin")
-from cpuinfo.cpuinfo import CPUID
-cpuid = CPUID()
-flags = [] if cpuid.is_selinux_enforcing else list(cpuid.get_flags(cpuid.get_max_extension_support()))
-os.write(1, json.dumps({"flags": flags}).encode("ascii"))
-"""
 
 
 class Cpuid(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,8 +52,11 @@ class Cpuid(msgspec.Struct, frozen=True, kw_only=True):
     def named(self) -> tuple[set[str], set[str]]:
         """Return the instruction sets that CPUID says the processor has, and all that were asked about."""
         if not self.leaves:
-            named = {_PY_CPUINFO.get(flag, flag) for flag in self.flags} & _PY_CPUINFO_TELLS
-            return named, _PY_CPUINFO_TELLS if named else set()
+            from envcheck.facts.isa import x86_isa
+            from envcheck.facts.py_cpuinfo import named
+
+            known = set(x86_isa(named(self.flags))) & _PY_CPUINFO_TELLS
+            return known, _PY_CPUINFO_TELLS if known else set()
         told: set[str] = set()
         asked: set[str] = set()
         for (leaf, register), bits in _BITS.items():
@@ -93,7 +80,9 @@ def ask_cpuid(host: Host, boot_id: str) -> bytes:
     leaves = glibc_leaves()
     if leaves:
         return msgspec.json.encode(Cpuid(leaves=leaves))
-    return _py_cpuinfo(host, boot_id)
+    from envcheck.facts.py_cpuinfo import ask_flags
+
+    return ask_flags(host, boot_id)
 
 
 def glibc_leaves() -> dict[str, list[int]]:
@@ -116,23 +105,3 @@ def glibc_leaves() -> dict[str, list[int]]:
 
 def _is_filled(registers: Sequence[int]) -> bool:
     return len(registers) == 4 and bool(registers[_EDX] >> 26 & 1)
-
-
-def _py_cpuinfo(host: Host, boot_id: str) -> bytes:
-    """Ask py-cpuinfo's own process, once a boot."""
-    from importlib.util import find_spec
-    from pathlib import Path
-
-    from envcheck.facts.boot_cache import kept_until_boot
-
-    spec = find_spec("cpuinfo")
-    if spec is None or spec.origin is None:
-        return b""
-    folder = str(Path(spec.origin).parent.parent)
-
-    def ask() -> bytes:
-        command = [sys.executable, "-I", "-S", "-B", "-c", _ASK_PY_CPUINFO, folder]
-        ended = host.run(command, environ=host.environ, deadline_s=_DEADLINE_S)
-        return ended.stdout if ended.returncode == 0 and parse_cpuid(ended.stdout).flags else b""
-
-    return kept_until_boot(host.environ, "cpuid.json", boot_id, ask)
