@@ -13,9 +13,10 @@ from envcheck.cli import LazyCommands, run_cli
 COMMANDS = {
     "serve": "Run the collector.",
     "migrate": "Bring the database up to date.",
-    "token": "Create, list and revoke tokens.",
-    "device": "List, accept, revoke and label devices.",
+    "token": "Create, list, rotate and revoke tokens.",
+    "device": "List, accept, reject, revoke and label devices.",
     "release": "List and retire releases.",
+    "audit": "Show who changed what, and whether the log was.",
     "db": "Look after the database.",
 }
 
@@ -25,7 +26,8 @@ COMMANDS = {
     package="envcheck_server.commands",
     helps=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 2 usage or bad input, 3 unknown, 70 internal error, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 the audit log was tampered with, 2 usage or bad input, 3 unknown, "
+    "70 internal error, 130 interrupted.",
 )
 @click.version_option(__version__, prog_name="envcheck-server")
 def envcheck_server() -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import cast, get_args
+
 from litestar.response.base import ASGIResponse
 
 from envcheck.contract.document import Document
 from envcheck.contract.evidence import Evidence
 from envcheck.contract.fingerprint import SectionDigests, SharedSection
 from envcheck.contract.wire import (
+    DeviceState,
     Enrolment,
     EnrolmentAnswer,
     FleetAnswer,
+    KeyRotation,
     ObjectAnswer,
     Report,
     ReportAnswer,
 )
+from envcheck.errors import BadInput
 from envcheck_server.api.endpoint import Access, Call, Endpoint
 from envcheck_server.service.errors import Unauthenticated
 
@@ -29,6 +35,15 @@ async def enroll(call: Call) -> Document | ASGIResponse:
     # Strangers do not get as far as the queue of writes.
     await call.site.read(service.check, enrolment, signed)
     return await call.site.write(lambda: service.enrol(enrolment, signed))
+
+
+async def put_key(call: Call) -> Document | ASGIResponse:
+    """Put another key in the place of the one that signed."""
+    rotation = call.document(KeyRotation)
+    speaker = call.speaker
+    if speaker is None:
+        raise Unauthenticated("the request is not signed")
+    return await call.site.write(lambda: call.site.services.enrolment.rotate(speaker, rotation))
 
 
 async def put_report(call: Call) -> Document | ASGIResponse:
@@ -52,8 +67,12 @@ async def put_object(call: Call) -> Document | ASGIResponse:
 
 async def get_devices(call: Call) -> Document | ASGIResponse:
     """List devices, a page at a time."""
-    page = call.site.services.fleet.page
-    return await call.site.read(page, call.query("selector"), call.query("release"), call.query("after"))
+    state = call.query("state")
+    if state and state not in get_args(DeviceState):
+        raise BadInput(f"state: there is no {state[:40]!r}", f"it is {', '.join(get_args(DeviceState))}")
+    asked = (call.query("selector"), call.query("release"), call.query("after"))
+    page = partial(call.site.services.fleet.page, *asked, state=cast(DeviceState, state) if state else None)
+    return await call.site.read(page)
 
 
 ENDPOINTS = (
@@ -64,6 +83,16 @@ ENDPOINTS = (
         "Make a device known. Signed by the key that it enrols; the token is in the body.",
         enroll,
         Enrolment,
+        EnrolmentAnswer,
+        "max_report_bytes",
+    ),
+    Endpoint(
+        "PUT",
+        "/v1/devices/{device:str}/key",
+        Access(device="accepted"),
+        "Give a device another key, which the old one and the new one sign for.",
+        put_key,
+        KeyRotation,
         EnrolmentAnswer,
         "max_report_bytes",
     ),
@@ -95,6 +124,6 @@ ENDPOINTS = (
         "List devices in the order of their ids, with their verdict for a release if one is named.",
         get_devices,
         answer=FleetAnswer,
-        query=("selector", "release", "after"),
+        query=("selector", "release", "after", "state"),
     ),
 )

@@ -18,7 +18,7 @@ from envcheck_server.service.authentication import Speaker, read_claim, read_sig
 from envcheck_server.service.errors import Forbidden, TooLarge, TooSlow, Unauthenticated
 from envcheck_server.service.services import Services
 from envcheck_server.settings import Settings
-from envcheck_server.store.values import Device, Scope
+from envcheck_server.store.values import Device, Scope, Token
 
 T = TypeVar("T")
 D = TypeVar("D", bound=Document)
@@ -57,6 +57,12 @@ class Call:
     signed: SignedRequest | None = None
     speaker: Speaker | None = None
     device: Device | None = None
+    token: Token | None = None
+
+    @property
+    def by(self) -> str:
+        """Return who asks, as the audit log names them."""
+        return f"token:{self.token.id}" if self.token else f"key:{self.signed.keyid}" if self.signed else ""
 
     def part(self, name: str) -> str:
         """Return a part of the path."""
@@ -130,8 +136,8 @@ async def admit(request: HttpRequest, site: Site, endpoint: Endpoint) -> Call:
     headers = _headers(request)
     bearer = headers.get("authorization")
     if access.scopes and (bearer is not None or not access.device):
-        await site.read(site.services.tokens.authorise, _bearer(bearer), access.scopes)
-        return Call(request, site, endpoint, await _body(request, site, endpoint))
+        token = await site.read(site.services.tokens.authorise, _bearer(bearer), access.scopes)
+        return Call(request, site, endpoint, await _body(request, site, endpoint), token=token)
     if not access.device:
         return Call(request, site, endpoint, await _body(request, site, endpoint))
     if "signature" not in headers:

@@ -35,7 +35,7 @@ async def put_bundle(call: Call) -> Document | ASGIResponse:
             raise BadInput("the bundle's bytes do not have the digest that they are sent under")
         data = upload.view()
         bundle = await site.read(releases.open_bundle, call.part("sha256"), data)
-        return await site.write(lambda: releases.put_bundle(bundle, data))
+        return await site.write(lambda: releases.put_bundle(bundle, data, by=call.by))
 
 
 async def get_bundle(call: Call) -> Document | ASGIResponse:
@@ -70,7 +70,7 @@ async def put_release(call: Call) -> Document | ASGIResponse:
     """Create a release, or a new revision of its policy and selector."""
     push = call.document(ReleasePush)
     releases = call.site.services.releases
-    return await call.site.write(lambda: releases.push(call.part("release"), push))
+    return await call.site.write(lambda: releases.push(call.part("release"), push, by=call.by))
 
 
 async def get_releases(call: Call) -> Document | ASGIResponse:

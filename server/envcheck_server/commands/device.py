@@ -1,16 +1,18 @@
-"""`envcheck-server device`: list, accept, revoke and label devices."""
+"""`envcheck-server device`: list, accept, reject, revoke and label devices."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import cast, get_args
 
 import click
 
 from envcheck.contract.document import encode
 from envcheck.contract.selector import parse_label
 from envcheck.contract.text import inert
-from envcheck.contract.wire import FleetAnswer, FleetDevice
+from envcheck.contract.wire import DeviceState, FleetAnswer, FleetDevice
 from envcheck_server.commands.options import clock, open_store, settings_options
+from envcheck_server.commands.who import who
 from envcheck_server.service.enrolment import EnrolmentService
 from envcheck_server.store.interface import Store
 
@@ -20,24 +22,30 @@ _WORDS = {"pass": "ready", "fail": "blocked", "unknown": "unknown"}
 
 @click.group()
 def device() -> None:
-    """List, accept, revoke and label devices."""
+    """List, accept, reject, revoke and label devices."""
 
 
 @device.command(name="list")
 @click.option("--release", default="", metavar="NAME@VERSION", help="Show whether each is ready for it.")
 @click.option("--selector", default="", help="Only devices with these labels.")
+@click.option(
+    "--state",
+    type=click.Choice(get_args(DeviceState)),
+    help="Only devices in this state.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one document with all of them.")
 @settings_options("database")
-def list_devices(release: str, selector: str, as_json: bool, database: str | None) -> None:
+def list_devices(release: str, selector: str, state: str | None, as_json: bool, database: str | None) -> None:
     """List devices: the fleet table.
 
     \b
     Examples:
       envcheck-server device list
       envcheck-server device list --release digits@1.3 --selector line=press
+      envcheck-server device list --state pending
     """
     with open_store(database) as store:
-        found = list(_all(store, selector, release))
+        found = list(_all(store, selector, release, cast("DeviceState | None", state)))
     if as_json:
         click.echo(encode(FleetAnswer(devices=found)))
     else:
@@ -61,8 +69,29 @@ def accept(name: str, key: str, database: str | None) -> None:
       envcheck-server device accept press-07 --key 3f9a
     """
     with open_store(database) as store:
-        accepted = EnrolmentService(store, clock).accept(name, key)
+        accepted = EnrolmentService(store, clock).accept(name, key, by=who())
     click.echo(f"{inert(name)} is accepted with the key {accepted.key_id[:8]}, epoch {accepted.epoch}")
+
+
+@device.command()
+@click.argument("name", metavar="DEVICE")
+@click.option(
+    "--key", default="", metavar="KEYID", help="Which key, when several wait (its first digits do)."
+)
+@settings_options("database")
+def reject(name: str, key: str, database: str | None) -> None:
+    """Turn away the key with which a device waits.
+
+    The key that it speaks with, if it has one, goes on. A device that has no other key is revoked.
+
+    \b
+    Examples:
+      envcheck-server device reject press-07
+      envcheck-server device reject press-07 --key 3f9a
+    """
+    with open_store(database) as store:
+        rejected = EnrolmentService(store, clock).reject(name, key, by=who())
+    click.echo(f"the key {rejected[:8]} of {inert(name)} is rejected")
 
 
 @device.command()
@@ -76,7 +105,7 @@ def revoke(name: str, database: str | None) -> None:
       envcheck-server device revoke press-07
     """
     with open_store(database) as store:
-        EnrolmentService(store, clock).revoke(name)
+        EnrolmentService(store, clock).revoke(name, by=who())
     click.echo(f"{inert(name)} is revoked")
 
 
@@ -94,16 +123,16 @@ def label(name: str, labels: tuple[str, ...], database: str | None) -> None:
     remove = tuple(one[:-1] for one in labels if one.endswith("-") and "=" not in one)
     given = dict(parse_label(one) for one in labels if not (one.endswith("-") and "=" not in one))
     with open_store(database) as store:
-        changed = EnrolmentService(store, clock).label(name, given, remove)
+        changed = EnrolmentService(store, clock).label(name, given, remove, by=who())
     click.echo(f"{inert(name)}: {_labels(changed.labels) or 'no labels'}")
 
 
-def _all(store: Store, selector: str, release: str) -> Iterator[FleetDevice]:
+def _all(store: Store, selector: str, release: str, state: DeviceState | None) -> Iterator[FleetDevice]:
     from envcheck_server.service.services import make_fleet
 
     fleet, after = make_fleet(store, clock), ""
     while True:
-        page = fleet.page(selector, release, after)
+        page = fleet.page(selector, release, after, state=state)
         yield from page.devices
         if not page.next:
             return
@@ -118,13 +147,19 @@ def _print(found: list[FleetDevice], release: str) -> None:
     heads = ["DEVICE", "STATE", "LABELS", "LAST SEEN", "PYTHON", "ONNXRUNTIME"]
     table = Table(*heads, *(["VERDICT", "REASON"] if release else []), box=None, pad_edge=False)
     for one in found:
-        cells = [one.device, one.state, _labels(one.labels), one.last_seen or "never"]
+        cells = [one.device, _state(one), _labels(one.labels), one.last_seen or "never"]
         row = [plain(cell) for cell in (*cells, one.python or "-", one.onnxruntime or "-")]
         if release:
             outcome = one.outcome or ""
             row += [plain(_WORDS.get(outcome, "-"), _STYLES.get(outcome, "")), plain(one.reason)]
         table.add_row(*row)
     screen().print(table)
+
+
+def _state(one: FleetDevice) -> str:
+    """Return the device's state, and the keys that wait beside the one it speaks with."""
+    waiting = " ".join(key[:8] for key in one.waiting)
+    return f"{one.state}, waiting: {waiting}" if waiting and one.state != "pending" else one.state
 
 
 def _labels(labels: dict[str, str]) -> str:

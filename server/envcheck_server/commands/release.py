@@ -8,6 +8,7 @@ from envcheck.contract.document import encode
 from envcheck.contract.text import inert
 from envcheck.contract.wire import ReleasesAnswer
 from envcheck_server.commands.options import clock, open_store, settings_options
+from envcheck_server.commands.who import who
 from envcheck_server.service.releases import ReleaseService, answer_of
 from envcheck_server.service.times import written
 
@@ -37,17 +38,20 @@ def list_releases(as_json: bool, database: str | None) -> None:
 
     from envcheck_server.commands.screen import plain, screen
 
-    table = Table("RELEASE", "REVISION", "PUSHED", "STATE", "FOR", box=None, pad_edge=False)
+    mirrored = ["MIRROR"] if any(one.mirror for one in found) else []
+    heads = ["RELEASE", "REVISION", "PUSHED", "STATE", "FOR", *mirrored]
+    table = Table(*heads, box=None, pad_edge=False)
     for one in found:
         state = "offered" if one.retired_at is None else f"retired {written(one.retired_at)}"
-        cells = (
+        cells = [
             one.release,
             str(one.revision),
             written(one.created_at),
             state,
             one.selector or "every device",
-        )
-        table.add_row(*map(plain, cells))
+            one.mirror or "",
+        ]
+        table.add_row(*map(plain, cells[: len(heads)]))
     screen().print(table)
 
 
@@ -65,5 +69,5 @@ def retire(name: str, database: str | None) -> None:
       envcheck-server release retire digits@1.2
     """
     with open_store(database) as store:
-        ReleaseService(store, clock).retire(name)
+        ReleaseService(store, clock).retire(name, by=who())
     click.echo(f"{inert(name)} is retired")

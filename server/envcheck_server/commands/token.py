@@ -1,4 +1,4 @@
-"""`envcheck-server token`: create, list and revoke tokens."""
+"""`envcheck-server token`: create, list, rotate and revoke tokens."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from envcheck.contract.selector import parse_label
 from envcheck.contract.text import inert
 from envcheck.judge.decide import parse_age
 from envcheck_server.commands.options import clock, open_store, settings_options
+from envcheck_server.commands.who import who
 from envcheck_server.service.times import written
 from envcheck_server.service.tokens import SCOPES, TokenService
 from envcheck_server.store.values import Scope, Token
@@ -17,7 +18,7 @@ from envcheck_server.store.values import Scope, Token
 
 @click.group()
 def token() -> None:
-    """Create, list and revoke tokens."""
+    """Create, list, rotate and revoke tokens."""
 
 
 @token.command()
@@ -51,9 +52,9 @@ def create(
             labels=dict(parse_label(label) for label in labels),
             uses=uses,
             expires_s=None if expires is None else parse_age(expires, "--expires"),
+            by=who(),
         )
-    click.echo(f"token {made.id}, scope {scope}; it is shown only now", err=True)
-    click.echo(secret)
+    _show(secret, made)
 
 
 @token.command(name="list")
@@ -90,8 +91,36 @@ def revoke(ident: str, database: str | None) -> None:
       envcheck-server token revoke 5f0c21aa
     """
     with open_store(database) as store:
-        TokenService(store, clock).revoke(ident)
+        TokenService(store, clock).revoke(ident, by=who())
     click.echo(f"token {inert(ident)} is revoked")
+
+
+@token.command()
+@click.argument("ident", metavar="ID")
+@click.option(
+    "--overlap", metavar="AGE", help="For how long the old one holds beside it (default: not at all)."
+)
+@settings_options("database")
+def rotate(ident: str, overlap: str | None, database: str | None) -> None:
+    """Make a token that may do what this one may, in its place.
+
+    Scope, name, labels, the uses that are left and the moment at which it expires pass on. One with a number
+    of uses is revoked at once.
+
+    \b
+    Examples:
+      envcheck-server token rotate 5f0c21aa
+      envcheck-server token rotate 5f0c21aa --overlap 24h
+    """
+    overlap_s = 0 if overlap is None else parse_age(overlap, "--overlap")
+    with open_store(database) as store:
+        secret, made = TokenService(store, clock).rotate(ident, overlap_s=overlap_s, by=who())
+    _show(secret, made)
+
+
+def _show(secret: str, made: Token) -> None:
+    click.echo(f"token {made.id}, scope {made.scope}; it is shown only now", err=True)
+    click.echo(secret)
 
 
 def _state(one: Token) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from envcheck.contract.fingerprint import SharedFingerprint
 from envcheck.contract.selector import parse_selector
 from envcheck.contract.verdict import Verdict
-from envcheck.contract.wire import FleetAnswer, FleetDevice
+from envcheck.contract.wire import DeviceState, FleetAnswer, FleetDevice
 from envcheck_server.service.gate import GateService, worst
 from envcheck_server.service.judgements import JudgementService
 from envcheck_server.service.releases import ReleaseService
@@ -29,21 +29,40 @@ class FleetService:
         self._judgements = judgements
         self._gate = gate
 
-    def page(self, selector: str = "", release: str = "", after: str = "", limit: int = _PAGE) -> FleetAnswer:
+    def page(
+        self,
+        selector: str = "",
+        release: str = "",
+        after: str = "",
+        limit: int = _PAGE,
+        *,
+        state: DeviceState | None = None,
+    ) -> FleetAnswer:
         """Return the devices that follow `after`, with their verdict when a release is named.
 
-        Raises BadInput for a selector that can't be read, NotKnown for a release that is not here.
+        Of the `state` "pending" are also those that have another key which waits. Raises BadInput for a
+        selector that can't be read, NotKnown for a release that is not here.
         """
         wanted = parse_selector(selector)
         label_sets = self._store.fleet.select(wanted.matches) if wanted.terms else None
-        devices = self._store.fleet.page(label_sets, after, limit, revoked=True)
+        devices = self._store.fleet.page(label_sets, after, limit, revoked=True, state=state)
         statements = self._store.reports.statements(
             {device.statement for device in devices if device.statement is not None}
         )
         facts = self._judgements.fingerprints({one.fingerprint for one in statements.values()})
+        waiting = self._store.devices.waiting([device.device for device in devices])
         verdicts = self._verdicts(release, devices, statements) if release else {}
         return FleetAnswer(
-            devices=[_row(device, statements, facts, verdicts.get(device.device)) for device in devices],
+            devices=[
+                _row(
+                    device,
+                    statements,
+                    facts,
+                    verdicts.get(device.device),
+                    waiting.get(device.device, []),
+                )
+                for device in devices
+            ],
             next=devices[-1].device if len(devices) == limit else "",
         )
 
@@ -69,6 +88,7 @@ def _row(
     statements: Mapping[int, Statement],
     facts: Mapping[str, SharedFingerprint],
     verdict: Verdict | None,
+    waiting: list[str],
 ) -> FleetDevice:
     statement = statements.get(device.statement) if device.statement is not None else None
     fingerprint = statement.fingerprint if statement else ""
@@ -84,6 +104,7 @@ def _row(
         onnxruntime=_fact(known, "onnxruntime", "version") or _package(known, "onnxruntime"),
         outcome=verdict.outcome if verdict else None,
         reason=(finding.cause or finding.message) if finding else "",
+        waiting=waiting,
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
+from urllib.parse import urlsplit
 
 from envcheck.contract import bundle as contract
 from envcheck.contract.baseline import parse_release
@@ -17,10 +19,14 @@ from envcheck.errors import BadInput
 from envcheck.judge.decide import parse_age
 from envcheck.judge.policies import check_policy
 from envcheck.judge.reference import reference_of
+from envcheck_server.service.audit import LOCAL, Recorder, together
 from envcheck_server.service.errors import Conflict, NotKnown
 from envcheck_server.service.times import LONGEST_AGE_S, Clock, written
 from envcheck_server.store.interface import Store
 from envcheck_server.store.values import Bundle, Release
+
+# Visible ASCII, and not longer than what servers and proxies take.
+_URL = re.compile(r"[!-~]{1,2000}")
 
 
 class ReleaseService:
@@ -29,6 +35,7 @@ class ReleaseService:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self._recorder = Recorder(store, clock)
 
     def open_bundle(self, sha256: str, data: bytes | memoryview) -> Bundle:
         """Return what is to be kept of a bundle beside its bytes, whose digest is known to be `sha256`.
@@ -52,8 +59,13 @@ class ReleaseService:
             fingerprint=bytes(opened.members[contract.FINGERPRINT]),
         )
 
-    def put_bundle(self, bundle: Bundle, data: bytes | memoryview) -> BundleAnswer:
+    @together
+    def put_bundle(self, bundle: Bundle, data: bytes | memoryview, *, by: str = LOCAL) -> BundleAnswer:
         """Store a bundle that was opened; storing again changes nothing."""
+        if self._store.releases.bundle(bundle.sha256) is None:
+            self._recorder.record(
+                by, "bundle.put", bundle.release, sha256=bundle.sha256, signer=bundle.signer
+            )
         self._store.releases.put_bundle(bundle, data, self._clock())
         return BundleAnswer(stored=bundle.sha256, size=bundle.size)
 
@@ -64,17 +76,20 @@ class ReleaseService:
             raise NotKnown("there is no such bundle", "give it to the collector: envcheck push")
         return bundle
 
-    def push(self, release: str, push: ReleasePush) -> ReleaseAnswer:
+    @together
+    def push(self, release: str, push: ReleasePush, *, by: str = LOCAL) -> ReleaseAnswer:
         """Create a release or a new revision of it; the same again changes nothing, unless it was retired.
 
-        Raises BadInput for a policy or selector that does not hold, NotKnown for a bundle that was not
-        uploaded, Conflict for another bundle under a name that was given.
+        Another mirror is no new revision: the bytes are the same wherever they come from. Raises BadInput for
+        a policy, selector or mirror that does not hold, NotKnown for a bundle that was not uploaded, Conflict
+        for another bundle under a name that was given.
         """
         parse_release(release)
         check_policy(push.policy, "policy")
         if parse_age(push.policy.max_age, "policy.max_age") > LONGEST_AGE_S:
             raise BadInput("policy.max_age is longer than any report lasts", "an age is like 90m, 24h or 7d")
         parse_selector(push.selector)
+        check_mirror(push.mirror)
         bundle = self.bundle(push.bundle)
         if bundle.release != release:
             raise BadInput(f"the bundle is {bundle.release}, not {release}")
@@ -88,15 +103,24 @@ class ReleaseService:
             policy_digest=digest(policy),
             selector=push.selector.strip(),
             created_at=self._clock(),
+            mirror=push.mirror or None,
         )
-        return answer_of(self._store.releases.put(pushed, lambda current: _revise(pushed, current)))
+        before = self._store.releases.find(release)
+        held = self._store.releases.put(pushed, lambda current: _revise(pushed, current))
+        if held != before:
+            self._record_push(held, by)
+        return answer_of(held)
 
-    def retire(self, release: str) -> Release:
+    @together
+    def retire(self, release: str, *, by: str = LOCAL) -> Release:
         """Offer a release to no device any more; raises NotKnown. Another push of it brings it back."""
         found = self._store.releases.find(release)
         if found is None:
             raise self._unknown(release)
-        return self._store.releases.put(found, lambda current: _retire(current, self._clock()))
+        held = self._store.releases.put(found, lambda current: _retire(current, self._clock()))
+        if held != found:
+            self._recorder.record(by, "release.retire", release, revision=held.revision)
+        return held
 
     def find(self, release: str) -> Release:
         """Return a release; raises NotKnown with names that are close, Conflict for one that is retired."""
@@ -114,6 +138,18 @@ class ReleaseService:
         """Return every release, retired ones too, newest first."""
         return self._store.releases.all()
 
+    def _record_push(self, held: Release, by: str) -> None:
+        self._recorder.record(
+            by,
+            "release.push",
+            held.release,
+            bundle=held.bundle,
+            revision=held.revision,
+            policy=held.policy_digest,
+            selector=held.selector,
+            mirror=held.mirror or "",
+        )
+
     def _unknown(self, release: str) -> NotKnown:
         names = [known.release for known in self.all()]
         close = difflib.get_close_matches(release, names, n=3, cutoff=0.5) or names[:3]
@@ -124,7 +160,7 @@ class ReleaseService:
 def offers(releases: list[Release], labels: Mapping[str, str]) -> list[ReleaseOffer]:
     """Return those of `releases` that are meant for a device with these labels."""
     return [
-        ReleaseOffer(release=one.release, sha256=one.bundle, size=one.size)
+        ReleaseOffer(release=one.release, sha256=one.bundle, size=one.size, url=one.mirror or "")
         for one in releases
         if _selector(one.selector).matches(labels)
     ]
@@ -139,7 +175,24 @@ def answer_of(release: Release) -> ReleaseAnswer:
         selector=release.selector,
         revision=release.revision,
         retired=release.retired_at is not None,
+        mirror=release.mirror or "",
     )
+
+
+def check_mirror(url: str) -> None:
+    """Raise BadInput unless `url` is empty or a plain HTTP address without credentials of a person."""
+    if not url:
+        return
+    hint = "a mirror is like https://mirror.example.com/models/digits.envcheck"
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise BadInput(f"mirror: {url[:200]!r} is not a URL", hint) from None
+    if _URL.fullmatch(url) is None or parts.scheme not in ("http", "https") or not host:
+        raise BadInput(f"mirror: {url[:200]!r} is not an HTTP address", hint)
+    if parts.username is not None or parts.fragment:
+        raise BadInput(f"mirror: the URL at {host} names a user or a fragment", hint)
 
 
 @lru_cache(maxsize=1024)
@@ -161,7 +214,7 @@ def _revise(pushed: Release, current: Release | None) -> Release | None:
         )
     same = (current.policy_digest, current.selector) == (pushed.policy_digest, pushed.selector)
     if same and current.retired_at is None:
-        return None
+        return None if current.mirror == pushed.mirror else replace(current, mirror=pushed.mirror)
     return Release(
         release=pushed.release,
         bundle=pushed.bundle,
@@ -171,4 +224,5 @@ def _revise(pushed: Release, current: Release | None) -> Release | None:
         policy_digest=pushed.policy_digest,
         selector=pushed.selector,
         created_at=pushed.created_at,
+        mirror=pushed.mirror,
     )

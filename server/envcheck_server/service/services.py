@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from envcheck_server.service.audit import AuditService
 from envcheck_server.service.authentication import AuthenticationService
 from envcheck_server.service.enrolment import EnrolmentService
 from envcheck_server.service.fleet import FleetService
@@ -36,6 +37,7 @@ class Services:
     gate: GateService
     fleet: FleetService
     readiness: ReadinessService
+    audit: AuditService
 
 
 def make_services(settings: Settings, store: Store, clock: Clock = lambda: int(time.time())) -> Services:
@@ -61,6 +63,7 @@ def make_services(settings: Settings, store: Store, clock: Clock = lambda: int(t
         gate=GateService(store, releases, judgements, clock),
         fleet=make_fleet(store, clock),
         readiness=ReadinessService(store, writer),
+        audit=AuditService(store),
     )
 
 

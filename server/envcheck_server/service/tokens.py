@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import get_args
 
 from envcheck.contract.selector import is_label
 from envcheck.errors import BadInput
-from envcheck_server.service.errors import Forbidden, NotKnown, Unauthenticated
+from envcheck_server.service.audit import LOCAL, Recorder, together, written_labels
+from envcheck_server.service.errors import Conflict, Forbidden, NotKnown, Unauthenticated
 from envcheck_server.service.times import LONGEST_AGE_S, Clock, written
 from envcheck_server.store.interface import Store
 from envcheck_server.store.values import Scope, Token
@@ -29,7 +31,9 @@ class TokenService:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self._recorder = Recorder(store, clock)
 
+    @together
     def create(
         self,
         scope: Scope,
@@ -38,6 +42,7 @@ class TokenService:
         labels: Mapping[str, str] | None = None,
         uses: int | None = None,
         expires_s: int | None = None,
+        by: str = LOCAL,
     ) -> tuple[str, Token]:
         """Make a token; return its secret, which is nowhere stored, and what is.
 
@@ -65,7 +70,35 @@ class TokenService:
             expires_at=None if expires_s is None else now + expires_s,
         )
         self._store.tokens.add(token)
+        self._recorder.record(by, "token.create", token.id, **_told(token))
         return secret, token
+
+    @together
+    def rotate(self, ident: str, *, overlap_s: int = 0, by: str = LOCAL) -> tuple[str, Token]:
+        """Make a token that may do what this one may; the old one holds for `overlap_s` more seconds.
+
+        One with a number of uses ends at once. Raises NotKnown, BadInput, or Conflict for a token that holds
+        no more.
+        """
+        if not 0 <= overlap_s <= LONGEST_AGE_S:
+            raise BadInput("the old token can't hold for that long", "--overlap 24h")
+        now = self._clock()
+        secret = _PREFIX + secrets.token_urlsafe(32)
+        old = self._find(ident)
+        if old.revoked_at is not None or (old.expires_at is not None and old.expires_at <= now):
+            raise Conflict(f"the token {old.id} does not hold any more", "make a new one: token create")
+        # Its uses and how many are used pass on as they are: what is left of two must not become one for one.
+        new = replace(old, id=secrets.token_hex(4), secret_hash=secret_hash(secret), created_at=now)
+        if old.uses is not None and old.used >= old.uses:
+            raise Conflict(f"the token {old.id} is used up", "make a new one: token create")
+        self._store.tokens.add(new)
+        if overlap_s and old.uses is None:
+            self._store.tokens.expire(old.id, now + overlap_s)
+        else:
+            # Uses are counted once.
+            self._store.tokens.revoke(old.id, now)
+        self._recorder.record(by, "token.rotate", old.id, to=new.id, **_told(new))
+        return secret, new
 
     def authorise(self, bearer: str, scopes: Collection[Scope]) -> Token:
         """Return the token if it holds and may do one of `scopes`; raises Unauthenticated or Forbidden."""
@@ -78,10 +111,31 @@ class TokenService:
             )
         return token
 
-    def revoke(self, token: str) -> None:
+    @together
+    def revoke(self, token: str, *, by: str = LOCAL) -> None:
         """Revoke a token by its id; raises NotKnown."""
-        if not self._store.tokens.revoke(token, self._clock()):
-            raise NotKnown(f"there is no token {token[:80]}", "see: envcheck-server token list")
+        found = self._find(token)
+        self._store.tokens.revoke(token, self._clock())
+        if found.revoked_at is None:
+            self._recorder.record(by, "token.revoke", token, scope=found.scope, name=found.name)
+
+    def _find(self, ident: str) -> Token:
+        found = next((one for one in self._store.tokens.all() if one.id == ident), None)
+        if found is None:
+            raise NotKnown(f"there is no token {ident[:80]}", "see: envcheck-server token list")
+        return found
+
+
+def _told(token: Token) -> dict[str, str | int]:
+    """Return what the audit log says of a token."""
+    told: dict[str, str | int] = {
+        "scope": token.scope,
+        "name": token.name,
+        "labels": written_labels(token.labels),
+    }
+    if token.uses is not None:
+        told["uses"] = token.uses
+    return {**told, "expires": written(token.expires_at)} if token.expires_at is not None else told
 
 
 def check_token(token: Token | None, now: int) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
-from envcheck.contract.canonical import canonical_json, digest
+from envcheck.contract.canonical import canonical_json
 from envcheck_server.store import tables
 from envcheck_server.store.database import Database
-from envcheck_server.store.values import AuditEntry, Deed
+from envcheck_server.store.values import AuditEntry, Deed, entry_hash
 
 _AUDIT = tables.audit
 _HEAD = tables.audit_head
@@ -61,12 +61,6 @@ def append_deeds(connection: Connection, deeds: Sequence[Deed]) -> None:
         rows.append({"number": place, **fields, "details": details, "hash": previous})
     connection.execute(insert(_AUDIT), rows)
     connection.execute(update(_HEAD).values(hash=previous))
-
-
-def entry_hash(number: int, deed: Deed, previous: str) -> str:
-    """Return the hash of an entry, which holds that of the one before it."""
-    said = [number, deed.at, deed.actor, deed.action, deed.target, dict(deed.details), previous]
-    return digest(canonical_json(said))
 
 
 def _entry_of(row: Any) -> AuditEntry:

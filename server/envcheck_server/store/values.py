@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from envcheck.contract.canonical import canonical_json, digest
 from envcheck.contract.wire import DeviceState
 
 Scope = Literal["enroll", "gate:read", "baseline:write", "operator", "admin"]
@@ -256,6 +257,12 @@ class AuditEntry:
     number: int
     deed: Deed
     hash: str
+
+
+def entry_hash(number: int, deed: Deed, previous: str) -> str:
+    """Return the hash of an entry of the audit log, which holds that of the one before it."""
+    said = [number, deed.at, deed.actor, deed.action, deed.target, dict(deed.details), previous]
+    return digest(canonical_json(said))
 
 
 @dataclass(frozen=True, slots=True)
