@@ -83,7 +83,9 @@ def test_a_run_that_did_not_end_well_tells_nothing() -> None:
 
 def test_a_section_with_any_finding_is_not_called_right() -> None:
     finding = Finding(rule="r", path="packages.rich.version", severity="info", message="?")
-    assert lines(builtin_policy("strict"), finding)["facts"][1] == "python, system, cpu: as this policy wants"
+    assert lines(builtin_policy("strict"), finding)["facts"][1] == (
+        "python, system, onnxruntime, memory, cpu: as this policy wants"
+    )
 
 
 def test_a_budget_is_named_and_without_one_nothing_is_judged() -> None:

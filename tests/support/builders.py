@@ -36,6 +36,9 @@ def sections(**changed: Section) -> dict[str, Section]:
         "system": Section(status="ok", shared={"machine": "x86_64"}),
         "cpu": Section(status="ok", shared={"isa": ["avx2", "avx512_vnni", "sse4_2"]}),
         "memory": Section(status="ok", shared={"total_mib": 4096}),
+        "onnxruntime": Section(
+            status="ok", shared={"version": "1.32.0", "flavours": {"onnxruntime": "1.32.0"}}
+        ),
         "cuda": Section(status="absent", reason="no NVIDIA device"),
         **changed,
     }

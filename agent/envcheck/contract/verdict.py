@@ -8,6 +8,7 @@ from envcheck.contract.document import Document, Value
 from envcheck.contract.policy import Severity
 
 Outcome = Literal["pass", "fail", "unknown"]
+MeasureState = Literal["pass", "drift", "fail", "unknown"]
 
 
 class Finding(Value, frozen=True, kw_only=True):
@@ -29,6 +30,20 @@ class Finding(Value, frozen=True, kw_only=True):
     impact: str = ""
     cause: str = ""
     hint: str = ""
+
+
+class Measure(Value, frozen=True, kw_only=True):
+    """One number that a device was held to, beside its limit, also when it is well within.
+
+    `output` is the output's name, "" for what is not of one. `tolerance` is the most that is allowed, or with
+    accuracy the least. `drift` is within the tolerance, but beyond what healthy machines show.
+    """
+
+    metric: str
+    state: MeasureState
+    output: str = ""
+    value: float | None = None
+    tolerance: float | None = None
 
 
 class Findings(Document, frozen=True, kw_only=True):
@@ -55,7 +70,10 @@ class Waiver(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Verdict(Document, frozen=True, kw_only=True):
-    """The answer for one device and one release."""
+    """The answer for one device and one release.
+
+    `measures` are the numbers behind it, where the evidence was at hand (`check` and `diff`).
+    """
 
     FORMAT: ClassVar[str] = "envcheck.verdict/1.0"
 
@@ -65,3 +83,4 @@ class Verdict(Document, frozen=True, kw_only=True):
     waived: list[Finding] = []
     policy: str = ""
     subject: str = ""
+    measures: list[Measure] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,13 +11,15 @@ from envcheck.contract.document import Value
 from envcheck.contract.evidence import Evidence
 from envcheck.contract.fingerprint import SharedFingerprint
 from envcheck.contract.policy import Severity
+from envcheck.contract.verdict import Measure
 from envcheck.judge.reference import Reference
 
 
 class Difference(Value, frozen=True, kw_only=True):
     """One thing that is not as in training; `judge` makes a finding of it.
 
-    `at_most` lowers the rule's severity where the difference can't matter to this model.
+    `at_most` lowers the rule's severity where the difference can't matter to this model. `left_out` is what
+    a quick run does not measure: a rule that warns only tells it, one that blocks is unknown.
     """
 
     message: str
@@ -25,6 +27,7 @@ class Difference(Value, frozen=True, kw_only=True):
     actual: str = ""
     unknown: bool = False
     at_most: Severity | None = None
+    left_out: bool = False
     impact: str = ""
     cause: str = ""
     hint: str = ""
@@ -53,12 +56,16 @@ class Comparison(NamedTuple):
 
 
 class Comparator(NamedTuple):
-    """A way to compare, the type of its options, and whether it needs training's side to have a value."""
+    """A way to compare, the type of its options, and whether it needs training's side to have a value.
+
+    `measure` tells the same numbers beside what they are held to, also where nothing differs.
+    """
 
     compare: Callable[[Comparison], Difference | None]
     options: type[msgspec.Struct]
     reads: str = "facts"
     absolute: bool = False
+    measure: Callable[[Comparison], Iterator[Measure]] | None = None
 
 
 class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -45,7 +45,10 @@ def _judges_anything(names: set[str], baseline: Baseline) -> bool:
     whole = [output for output in baseline.outputs.values() if 0 not in output.shape]
     judged = {
         "noise-floor": bool(whole),
-        "decisions": any(output.decides for output in whole),
+        "decisions": not baseline.graph.random and any(output.decides for output in whole),
+        "range": any(output.probabilities for output in whole),
+        "batching": any(one.batching_rms is not None for one in baseline.evidence.outputs.values()),
+        "fallback": len(baseline.evidence.registered) > 1,
         "accuracy": baseline.evidence.accuracy is not None,
         "saturation": baseline.graph.saturable > 0,
     }

@@ -31,6 +31,8 @@ def finding_of(rule: Rule, path: tuple[str, ...], difference: Difference) -> Fin
     severity = rule.severity
     if difference.at_most is not None and _ORDER[difference.at_most] > _ORDER[severity]:
         severity = difference.at_most
+    if difference.left_out and severity == "warn":
+        severity = "info"
     return Finding(
         rule=rule.path,
         path=".".join(path),

@@ -15,8 +15,9 @@ class Supported(NamedTuple):
     ir_version: int
 
 
+_VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})")
 # Measured: the newest that each release loads a one-node graph of. A release that is not listed supports what
-# the one before it does; what is newer than the last one is not known.
+# the one before it does, one before the first no more than that; what is newer than the last is not known.
 _SUPPORTED: dict[tuple[int, int], Supported] = {
     (1, 16): Supported(19, 9),
     (1, 17): Supported(20, 9),
@@ -29,13 +30,18 @@ _SUPPORTED: dict[tuple[int, int], Supported] = {
 }
 
 
+def is_version(version: str) -> bool:
+    """Tell whether a text begins like a version of onnxruntime."""
+    return _VERSION.match(version) is not None
+
+
 def supported(version: str) -> Supported | None:
-    """Return what an onnxruntime of that version can load; None when it is not known."""
-    found = re.match(r"(\d{1,4})\.(\d{1,4})", version)
+    """Return what an onnxruntime of that version can load at most; None when it is not known."""
+    found = _VERSION.match(version)
     release = (int(found[1]), int(found[2])) if found else (0, 0)
-    if not min(_SUPPORTED) <= release <= max(_SUPPORTED):
+    if found is None or release > max(_SUPPORTED):
         return None
-    return _SUPPORTED[max(known for known in _SUPPORTED if known <= release)]
+    return _SUPPORTED[max((known for known in _SUPPORTED if known <= release), default=min(_SUPPORTED))]
 
 
 def needed(graph: Graph) -> Supported:

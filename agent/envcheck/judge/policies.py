@@ -19,9 +19,15 @@ from envcheck.judge.decide import parse_age
 from envcheck.judge.paths import split
 
 BUILTIN = ("default", "strict", "inventory")
-_EVIDENCE_PATHS = {
+_PATHS = {
+    "opset": "onnxruntime.version",
+    "memory": "memory.total_mib",
+    "conflict": "onnxruntime.conflicts",
     "noise-floor": "evidence.outputs.*",
     "decisions": "evidence.outputs.*",
+    "range": "evidence.outputs.*",
+    "batching": "evidence.outputs.*",
+    "fallback": "evidence.fallbacks",
     "accuracy": "evidence.accuracy",
     "placement": "evidence.placement",
     "repeatable": "evidence.repeatable",
@@ -80,7 +86,7 @@ def _check_rule(rule: Rule, where: str, policy: Policy) -> None:
         )
     if root == "evidence":
         _check_evidence_path(rule.path, where)
-    wanted = _EVIDENCE_PATHS.get(rule.compare)
+    wanted = _PATHS.get(rule.compare)
     if wanted is not None and rule.path != wanted:
         raise BadInput(f"{where}.path: the comparator {rule.compare} reads {wanted}, not {rule.path[:120]}")
     if root == "evidence" and policy.evidence == "ignored":

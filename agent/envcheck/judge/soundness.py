@@ -34,11 +34,19 @@ def _whole(evidence: Evidence) -> Iterator[str]:
 def _outputs(evidence: Evidence) -> Iterator[str]:
     for name, metrics in sorted(evidence.outputs.items()):
         if not metrics.problem:
-            yield from (f"output {name} has {what}" for what in (*_errors(metrics), *_counts(metrics)))
+            found = (*_errors(metrics), *_described(metrics), *_counts(metrics))
+            yield from (f"output {name} has {what}" for what in found)
 
 
 def _errors(metrics: OutputMetrics) -> Iterator[str]:
-    errors = {"an RMSE": metrics.rmse, "a largest error": metrics.max_abs}
+    errors = {
+        "an RMSE": metrics.rmse,
+        "a largest error": metrics.max_abs,
+        "a deviation": metrics.deviation,
+        "an error of its sums": metrics.sum_error,
+        "an RMSE of batches": metrics.batching_rms,
+        "a largest error of batches": metrics.batching_max,
+    }
     for title, error in errors.items():
         if error is not None and not 0 <= error < math.inf:
             yield f"{title} of {error:g}"
@@ -48,6 +56,19 @@ def _errors(metrics: OutputMetrics) -> Iterator[str]:
         and metrics.rmse > metrics.max_abs * _ROUNDING
     ):
         yield f"an RMSE of {metrics.rmse:g}, above its largest error of {metrics.max_abs:g}"
+
+
+def _described(metrics: OutputMetrics) -> Iterator[str]:
+    """Lowest, mean and highest are in that order, but for the rounding of each."""
+    low, mean, high = metrics.low, metrics.mean, metrics.high
+    if low is None or high is None:
+        return
+    if not -math.inf < low <= high < math.inf:
+        yield f"values from {low:g} to {high:g}"
+    elif mean is not None:
+        slack = (_ROUNDING - 1) * max(abs(low), abs(high))
+        if not low - slack <= mean <= high + slack:
+            yield f"a mean of {mean:g}, outside of {low:g} to {high:g}"
 
 
 def _counts(metrics: OutputMetrics) -> Iterator[str]:

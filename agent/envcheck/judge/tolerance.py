@@ -26,18 +26,20 @@ class FloorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `factor` for float models on the provider of training, `provider_factor` on another provider,
     `quantised_factor` where the floor is a quantisation error. `compute` is the coarsest compute type
-    allowed: `fp32`, `tf32`, `fp16` or `bf16`.
+    allowed: `fp32`, `tf32`, `fp16` or `bf16`. `statistics` is for models that draw random numbers: the share
+    of training's spread by which what describes an output may differ.
     """
 
     factor: float = 3.0
     provider_factor: float = 8.0
     quantised_factor: float = 2.0
     compute: str = "fp32"
+    statistics: float = 0.25
 
     def __post_init__(self) -> None:
         if self.compute not in EPSILON:
             raise ValueError(f"compute must be one of {', '.join(EPSILON)}")
-        if min(self.factor, self.provider_factor, self.quantised_factor) <= 0:
+        if not min(self.factor, self.provider_factor, self.quantised_factor, self.statistics) > 0:
             raise ValueError("a factor must be above 0")
 
 
@@ -55,13 +57,18 @@ def tolerance(
 ) -> Tolerance:
     """Return max(k floors, a few roundoffs of the output's scale); docs/verdicts.md has the calibration."""
     factor = _factor(floor, reference, evidence, options)
-    epsilon = max(EPSILON[options.compute], EPSILON[_OWN_PRECISION.get(output.dtype, "fp32")])
+    epsilon = max(EPSILON[options.compute], own_epsilon(output))
     return Tolerance(
         rms=max(factor * floor.rms, 4 * epsilon * floor.scale),
         max=max(factor * floor.max, 32 * epsilon * floor.scale),
         factor=factor,
         basis=_BASIS_WORDS[floor.basis],
     )
+
+
+def own_epsilon(output: OutputReference) -> float:
+    """Return the unit roundoff of an output's own type; fp32's for what is wider."""
+    return EPSILON[_OWN_PRECISION.get(output.dtype, "fp32")]
 
 
 def _factor(floor: Floor, reference: Reference, evidence: Evidence, options: FloorOptions) -> float:

@@ -36,7 +36,9 @@ class Line(NamedTuple):
 
 def looked_at(verdict: Verdict, policy: Policy, measured: Measured | None) -> Iterator[Line]:
     """Yield what the policy judges and no finding speaks of, then what was only measured."""
-    told = {_subject(finding.path) for finding in (*verdict.findings, *verdict.waived)}
+    # What a quick run leaves out is told, and takes nothing from what it did measure.
+    spoken = [one for one in verdict.findings if not (one.unknown and one.severity == "info")]
+    told = {_subject(finding.path) for finding in (*spoken, *verdict.waived)}
     sections = [name for name in _sections(policy) if name not in told]
     lines: list[Line] = []
     if "evidence" not in told and measured is not None and measured.evidence.ending.status == "ok":

@@ -37,13 +37,13 @@ def lost_provider(finding: Finding, situation: Situation) -> Cause | None:
     if not provider:
         return None
     missing = _missing_library(provider, situation)
-    for reason in (
+    reasons = (
+        None if missing else _not_built_in(provider, situation),
         _old_driver(provider, situation),
         _no_gpu(provider, situation, missing),
-        _not_built_in(provider, situation),
-    ):
-        if reason is not None:
-            return reason
+    )
+    if known := next((reason for reason in reasons if reason is not None), None):
+        return known
     conflict = flavours(finding, situation)
     if conflict is not None and not missing:
         return conflict

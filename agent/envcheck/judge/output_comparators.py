@@ -1,0 +1,171 @@
+"""Comparators for outputs: numbers, decisions, ranges and batches, held to measured tolerances."""
+
+from __future__ import annotations
+
+import math
+
+from envcheck.contract.baseline import OutputReference
+from envcheck.contract.evidence import OutputMetrics
+from envcheck.judge.comparison import Comparator, Comparison, Difference, NoOptions
+from envcheck.judge.held import (
+    batch_tolerance,
+    excess_of,
+    incomparable,
+    is_random,
+    sides,
+    slack_of,
+    tolerance_of,
+)
+from envcheck.judge.output_measures import (
+    batching_measures,
+    decision_measures,
+    noise_floor_measures,
+    range_measures,
+)
+from envcheck.judge.random_outputs import statistics
+from envcheck.judge.tolerance import FloorOptions, Tolerance
+
+
+def noise_floor(comparison: Comparison) -> Difference | None:
+    """The output is within k noise floors of its reference (exact types: equal; random models: alike)."""
+    name, expected, actual = sides(comparison)
+    hindered = incomparable(name, expected, actual)
+    if hindered is not None or expected is None or actual is None:
+        return hindered
+    if is_random(comparison):
+        return statistics(name, expected, actual, comparison)
+    return _exact(name, actual) if expected.exact else _within_floor(name, expected, actual, comparison)
+
+
+def decisions(comparison: Comparison) -> Difference | None:
+    """No decision differs from training's, ties apart (margin within twice the tolerance)."""
+    name, expected, actual = sides(comparison)
+    hindered = incomparable(name, expected, actual)
+    if hindered is not None or expected is None or actual is None:
+        return hindered
+    if not expected.decides or is_random(comparison):
+        return None
+    if actual.decisions is None:
+        return Difference(message=f"output {name}: its decisions were not compared", unknown=True)
+    if _decided_alike(expected, actual, comparison):
+        return None
+    flipped, total = actual.decisions.flipped, actual.decisions.total
+    share = f" ({flipped / total:.1%})" if total else ""
+    return Difference(
+        message=f"{flipped} of {total} decisions{share} differ from training",
+        expected=f"{total} of {total} as in training",
+        actual=f"{total - flipped} of {total} as in training",
+    )
+
+
+def value_range(comparison: Comparison) -> Difference | None:
+    """Probabilities lie in [0, 1] and sum to 1, where training's do."""
+    name, expected, actual = sides(comparison)
+    hindered = incomparable(name, expected, actual)
+    if hindered is not None or expected is None or actual is None or not expected.probabilities:
+        return hindered if expected is None or expected.probabilities else None
+    if actual.low is None or actual.high is None or actual.sum_error is None:
+        return Difference(
+            message=f"output {name}: whether its probabilities lie in [0, 1] and sum to 1 was not measured",
+            unknown=True,
+            hint=_AGAIN,
+        )
+    slack = slack_of(name, expected, comparison)
+    if -slack <= actual.low and actual.high <= 1 + slack and actual.sum_error <= slack:
+        return None
+    told = f"from {actual.low:.3g} to {actual.high:.3g}, sums off by {actual.sum_error:.3g}"
+    return Difference(
+        message=f"output {name} does not hold probabilities: {told}",
+        expected=f"in [0, 1], sums off by at most {slack:.3g}",
+        actual=told,
+        impact="what reads them as probabilities decides wrongly",
+    )
+
+
+def batching(comparison: Comparison) -> Difference | None:
+    """Samples run one by one give what they give in a batch, where training measured that."""
+    name, expected, actual = sides(comparison)
+    there = comparison.situation.reference.baseline.evidence.outputs.get(name)
+    if expected is None or expected.exact or there is None or there.batching_rms is None:
+        return None
+    hindered = incomparable(name, expected, actual)
+    if hindered is not None or actual is None:
+        return hindered
+    allowed = batch_tolerance(expected, there, comparison)
+    if allowed is None or actual.batching_rms is None or actual.batching_max is None:
+        return Difference(
+            message=f"output {name}: whether samples alone give what they give in a batch was not measured",
+            unknown=True,
+            left_out=True,
+            hint="let the model run to its end, without --quick",
+        )
+    excess = max(excess_of(actual.batching_rms, allowed.rms), excess_of(actual.batching_max, allowed.max))
+    if excess <= 1:
+        return None
+    return Difference(
+        message=f"output {name}: samples alone differ from the same samples in a batch by "
+        f"{_times(excess)} what is allowed",
+        expected=f"RMSE <= {allowed.rms:.3g}, max <= {allowed.max:.3g}",
+        actual=f"RMSE {actual.batching_rms:.3g}, max {actual.batching_max:.3g}",
+        impact="what a sample gives depends on what else is in its batch",
+    )
+
+
+_AGAIN = "measure again with the newest envcheck: envcheck report --fresh"
+
+
+def _decided_alike(expected: OutputReference, actual: OutputMetrics, comparison: Comparison) -> bool:
+    if actual.decisions is None or actual.decisions.flipped == 0:
+        return actual.decisions is not None
+    allowed = tolerance_of(expected, comparison)
+    return allowed is not None and actual.decisions.largest_margin <= 2 * allowed.max
+
+
+def _exact(name: str, actual: OutputMetrics) -> Difference | None:
+    if actual.differing is None:
+        return Difference(message=f"output {name} was not compared", unknown=True)
+    if actual.differing == 0:
+        return None
+    return Difference(
+        message=f"output {name}: {actual.differing} of {actual.elements} elements differ from training",
+        expected="all equal",
+        actual=f"{actual.differing} differ",
+    )
+
+
+def _within_floor(
+    name: str, expected: OutputReference, actual: OutputMetrics, comparison: Comparison
+) -> Difference | None:
+    allowed = tolerance_of(expected, comparison)
+    if allowed is None or actual.rmse is None or actual.max_abs is None:
+        return Difference(message=f"output {name} was not compared", unknown=True)
+    excess = [excess_of(actual.rmse, allowed.rms), excess_of(actual.max_abs, allowed.max)]
+    if all(ratio <= 1 for ratio in excess):
+        return None
+    return Difference(
+        message=f"output {name} is off by {_floors(max(excess), allowed)}",
+        expected=f"RMSE <= {allowed.rms:.3g}, max <= {allowed.max:.3g}",
+        actual=f"RMSE {actual.rmse:.3g}, max {actual.max_abs:.3g}",
+    )
+
+
+def _floors(excess: float, allowed: Tolerance) -> str:
+    if math.isinf(excess):
+        return f"more than nothing, and {allowed.basis} is 0"
+    factor = f"{allowed.factor:g}"
+    worst = f"{excess * allowed.factor:.3g}"
+    if worst == factor:
+        worst = f"{excess * allowed.factor:.5g}"
+    return f"{worst}x {allowed.basis} ({factor}x allowed)"
+
+
+def _times(excess: float) -> str:
+    return "more than" if math.isinf(excess) else f"{excess:.3g}x"
+
+
+OUTPUT_COMPARATORS = {
+    "noise-floor": Comparator(noise_floor, FloorOptions, reads="evidence", measure=noise_floor_measures),
+    "decisions": Comparator(decisions, FloorOptions, reads="evidence", measure=decision_measures),
+    "range": Comparator(value_range, NoOptions, reads="evidence", measure=range_measures),
+    "batching": Comparator(batching, FloorOptions, reads="evidence", measure=batching_measures),
+}
