@@ -13,6 +13,7 @@ from support.example_models import example
 from support.tiny_models import SAMPLES, WEIGHTS, classifier, model_bytes, npz, reference_scores, value
 
 from envcheck.baseline.material import Material, Source
+from envcheck.baseline.named import name_package
 from envcheck.contract.bundle import BASELINE, MODEL, Bundle, build_bundle, read_bundle
 from envcheck.contract.canonical import digest
 from envcheck.contract.document import encode
@@ -199,7 +200,7 @@ def test_few_samples_are_remarked_on(create: Create) -> None:
 
 
 def test_packages_can_be_named(create: Create) -> None:
-    bundle = create(tiny(classifier()), "tiny@1", packages=["Packaging"])
+    bundle = create(tiny(classifier()), "tiny@1", packages=[name_package("Packaging", "here")])
     assert "packaging" in bundle.baseline().required
 
 

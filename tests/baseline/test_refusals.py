@@ -17,6 +17,7 @@ from support.tiny_models import SAMPLES, classifier, model_bytes, npz, reference
 
 from envcheck.baseline.create import Options, create_baseline
 from envcheck.baseline.material import Material, Source
+from envcheck.baseline.named import NamedPackage
 from envcheck.contract.bundle import Bundle
 from envcheck.contract.fingerprint import Fingerprint
 from envcheck.errors import BadInput, EnvcheckError, Undetermined
@@ -128,7 +129,11 @@ CASES: dict[str, tuple[dict[str, bytes], dict[str, Any], str]] = {
     "unknown domain": ({"model": single("Own", domain="my.ops")}, {}, "model does not run here"),
     "opset of the future": ({"model": single("Neg", opset=999)}, {}, "model does not run here"),
     "unknown provider": ({}, {"providers": ["MoonExecutionProvider"]}, "MoonExecutionProvider"),
-    "no such package": ({}, {"packages": ["left-pad"]}, "'left-pad' is not installed"),
+    "no such package": (
+        {},
+        {"packages": [NamedPackage("left-pad", "requirements.txt, line 3")]},
+        "requirements.txt, line 3: left-pad is not installed in the training environment",
+    ),
 }
 
 

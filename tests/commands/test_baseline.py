@@ -165,6 +165,24 @@ def test_remarks_go_to_stderr(files: Path, create: Any) -> None:
     assert "holds 2 samples" in said.err
 
 
+def test_files_name_packages_that_count(files: Path, create: Any) -> None:
+    (files / "requirements.txt").write_text("rich\nmsgspec==0.0.1\npywin32 ; sys_platform == 'win32'\n")
+    said = create("--requirements", files / "requirements.txt", "--package", "Click")
+    assert said.code == 0
+    assert "requirements.txt, line 2 wants msgspec==0.0.1, training has" in " ".join(said.err.split())
+    required = read_bundle((files / "tiny.envcheck").read_bytes(), "it").baseline().required
+    assert {"rich", "msgspec", "click", "numpy", "onnxruntime"} <= set(required)
+    assert "pywin32" not in required
+
+    (files / "requirements.txt").write_text("# first\nrich\nleft-pad\n")
+    said = create("--requirements", files / "requirements.txt")
+    assert said.code == 2
+    assert "requirements.txt, line 3: left-pad is not installed in the training environment" in said.err
+    said = create("--pylock", files / "requirements.txt")
+    assert said.code == 2
+    assert "is no lock file" in said.err
+
+
 def test_what_the_graph_needs_is_told(files: Path, create: Any) -> None:
     weights = WEIGHTS.copy()
     weights[0, :3] = 1e-40

@@ -14,6 +14,7 @@ from envcheck.baseline.double import evaluate_in_double
 from envcheck.baseline.ensemble import Ensemble, Member, ModuleOutputs, count_sessions, run_ensemble
 from envcheck.baseline.floor import Measured, measure_floor
 from envcheck.baseline.material import Material, Prepared, prepare
+from envcheck.baseline.named import NamedPackage
 from envcheck.baseline.npz import write_npz
 from envcheck.contract.baseline import Baseline, OutputReference, parse_release
 from envcheck.contract.bundle import (
@@ -47,7 +48,7 @@ class Options:
     """
 
     providers: Sequence[str] = (CPU,)
-    packages: Sequence[str] = ()
+    packages: Sequence[NamedPackage] = ()
     expect_accuracy: float | None = None
     accept_constant: bool = False
     accept_non_finite: bool = False
@@ -103,7 +104,7 @@ def create_baseline(
         samples=prepared.batching.samples,
         edge_cases=len(prepared.edge_cases),
         outputs=measured.outputs,
-        required=_required(ensemble, options.packages, fingerprint),
+        required=_required(ensemble, options.packages, fingerprint, say),
         providers=list(options.providers),
         evidence=Evidence(bundle="", fingerprint=fingerprint.digest, ending=Ending(status="ok")),
     )
@@ -146,20 +147,22 @@ def _is_median(output: OutputReference) -> bool:
     return output.floor is not None and output.floor.basis == "ensemble-median"
 
 
-def _required(ensemble: Ensemble, packages: Sequence[str], fingerprint: Fingerprint) -> list[str]:
+def _required(
+    ensemble: Ensemble, packages: Sequence[NamedPackage], fingerprint: Fingerprint, say: Say
+) -> list[str]:
     """Return the distributions that count: those loaded and those named, which must be there."""
-    from packaging.utils import canonicalize_name
-
     section = fingerprint.sections.get("packages")
     known = section.shared if section is not None and section.status == "ok" else None
-    named = [str(canonicalize_name(package)) for package in packages]
-    for package, name in zip(packages, named, strict=True):
-        if known is not None and name not in known:
+    for package in packages:
+        if known is not None and package.name not in known:
             raise BadInput(
-                f"the package {package!r} is not installed in the training environment",
-                "name distributions as `pip list` does",
+                f"{package.where}: {package.name} is not installed in the training environment",
+                "install it there, or leave it out: what training did not have can't count on devices",
             )
-    return sorted({*ensemble.distributions, *named})
+        version = (known or {}).get(package.name, {}).get("version")
+        if isinstance(version, str) and not package.allows(version):
+            say(f"{package.where} wants {package.name}{package.specifier}, training has {version}")
+    return sorted({*ensemble.distributions, *(package.name for package in packages)})
 
 
 def _smoke(

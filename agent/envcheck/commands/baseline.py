@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from envcheck.baseline.material import Source
+    from envcheck.baseline.named import NamedPackage
     from envcheck.contract.bundle import Bundle
+    from envcheck.contract.fingerprint import Fingerprint
 
 _FILE = click.Path(path_type=Path)
 
@@ -43,6 +46,8 @@ def baseline() -> None:
 @target_options
 @click.option("--provider", "providers", metavar="P", multiple=True, help="Execution providers, in order.")
 @click.option("--package", "packages", metavar="D", multiple=True, help="A distribution that counts too.")
+@click.option("--requirements", type=_FILE, metavar="FILE", multiple=True, help="Its packages count too.")
+@click.option("--pylock", type=_FILE, metavar="FILE", multiple=True, help="Its packages count too.")
 @click.option("--edge-cases", is_flag=True, help="Add samples of zeros and of the extremes of the inputs.")
 @click.option("--expect-accuracy", type=click.FloatRange(0, 1), metavar="X", help="Refuse a lower accuracy.")
 @click.option("--accept-constant", is_flag=True, help="Outputs may be the same for every sample.")
@@ -62,6 +67,8 @@ def create(
     env_file: Path | None,
     providers: tuple[str, ...],
     packages: tuple[str, ...],
+    requirements: tuple[Path, ...],
+    pylock: tuple[Path, ...],
     edge_cases: bool,
     expect_accuracy: float | None,
     accept_constant: bool,
@@ -95,7 +102,6 @@ def create(
     parse_release(name)
     options = Options(
         providers=providers or (CPU,),
-        packages=packages,
         edge_cases=edge_cases,
         expect_accuracy=expect_accuracy,
         accept_constant=accept_constant,
@@ -114,6 +120,8 @@ def create(
     written = _writable(output or Path(f"{name}.envcheck"), model, inputs, labels, float_model, key)
     target = resolve_target(python, None if env_file is None else str(env_file))
     fingerprint = capture(target)
+    named = _named(packages, requirements, pylock, fingerprint)
+    options = replace(options, packages=named)
     with _progress(count_stages(material, options)) as progress:
         members = create_baseline(
             material, name, target, fingerprint, options, progress=progress, notice=notice
@@ -205,6 +213,20 @@ def sign(bundle: Path, key: Path, output: Path | None) -> None:
     if before not in (None, public):
         click.echo(f"the signature by {before} is replaced")
     click.echo(f"{written} is signed by {public} (id {key_id(public)})")
+
+
+def _named(
+    packages: Sequence[str], requirements: Sequence[Path], pylock: Sequence[Path], fingerprint: Fingerprint
+) -> list[NamedPackage]:
+    """Read which distributions count beside those that the model's process loads."""
+    from envcheck.baseline.named import marker_environment, name_package, read_pylock, read_requirements
+
+    named = [name_package(package, f"--package {package}") for package in packages]
+    if requirements or pylock:
+        environment = marker_environment(fingerprint)
+        named += [each for path in requirements for each in read_requirements(path, environment)]
+        named += [each for path in pylock for each in read_pylock(path, environment)]
+    return named
 
 
 def _source(path: Path, what: str) -> Source:
