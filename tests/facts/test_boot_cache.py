@@ -46,6 +46,11 @@ def test_a_cache_that_can_not_be_written_or_is_damaged_costs_no_answer(
         assert kept_until_boot(environ, "x", "b", lambda: b"told") == b"told"
     open_folder.chmod(0o755)
     assert list(open_folder.iterdir()) == []
+    # One that is another user's alone.
+    (open_folder / "envcheck").mkdir(mode=0o700)
+    with unprivileged():
+        assert kept_until_boot(environ, "x", "b", lambda: b"told") == b"told"
+    (open_folder / "envcheck").rmdir()
     (open_folder / "envcheck").mkdir()
     (open_folder / "envcheck" / "x").write_bytes(b"b")
     assert kept_until_boot(environ, "x", "b", lambda: b"again") == b"again"

@@ -156,3 +156,10 @@ def _is_gone(pid: int) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+def test_what_a_process_is_given_to_read_needs_no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full or read-only /tmp must not keep a container's interpreter from being asked."""
+    monkeypatch.setattr("tempfile.tempdir", "/no/such/folder")
+    ended = run_bounded(["/bin/cat"], environ={}, deadline_s=10, stdin=b"the question")
+    assert (ended.stdout, ended.problem) == (b"the question", "")

@@ -212,13 +212,15 @@ def _directory(root: str) -> Path:
     from pathlib import Path
 
     path = Path(root)
-    if not path.is_dir():
-        raise BadInput(f"there is no directory {root}")
-    if not any((path / name).is_dir() for name in ("etc", "proc", "usr", "sys")):
-        raise BadInput(
-            f"{root} is no root file system: it has none of etc, usr, proc, sys",
-            "name the directory that an image is mounted on",
-        )
+    hint = "name the directory that an image is mounted on, or that a tree was captured into"
+    try:
+        names = {one.name for one in path.iterdir()}
+    except FileNotFoundError:
+        raise BadInput(f"there is no directory {root}", hint) from None
+    except OSError as error:
+        raise BadInput(f"{root} can't be read: {error.strerror}", hint) from None
+    if names.isdisjoint(("etc", "proc", "usr", "sys")):
+        raise BadInput(f"{root} is no root file system: it has none of etc, usr, proc, sys", hint)
     return path.resolve()
 
 

@@ -150,7 +150,10 @@ def _find(name: str, engines: Sequence[str], host: Host) -> Container:
         kinds = " or ".join(kind for kind, _ in problems)
         raise BadInput(f"there is no container {name} ({kinds})", f"see: {problems[0][0]} ps")
     said = "; ".join(f"{kind}: {text}" for kind, text in problems)
-    raise BadInput(f"the container {name} can't be looked at: {said}", "may this user use the engine?")
+    raise BadInput(
+        f"the container {name} can't be looked at: {said}",
+        "start the engine, or run envcheck as a user who may use it",
+    )
 
 
 def _why(timed_out: bool, said: str) -> str:

@@ -261,10 +261,16 @@ def _popen(
 
 
 def _held(data: bytes) -> IO[bytes]:
-    """Return a file without a name that holds `data`: unlike a pipe it needs nobody to write to it."""
-    import tempfile
+    """Return a file without a name that holds `data`: unlike a pipe it needs nobody to write to it.
 
-    file = tempfile.TemporaryFile()  # noqa: SIM115 the caller closes it
+    In memory where the system can: a disk may be full or read-only.
+    """
+    if hasattr(os, "memfd_create"):
+        file: IO[bytes] = os.fdopen(os.memfd_create("stdin"), "w+b")
+    else:
+        import tempfile
+
+        file = tempfile.TemporaryFile()  # noqa: SIM115 the caller closes it
     file.write(data)
     file.seek(0)
     return file

@@ -79,7 +79,7 @@ def _python(section: Section) -> str:
         parts.append(f"{libc.get('name')} {libc.get('version', '')}".strip())
     if section.device.get("container"):
         parts.append(f"in the container {section.device['container']}")
-    if facts.get("isolated"):
+    if facts.get("isolated") and section.status == "ok":
         parts.append("asked alone (-I): no serving environment is configured")
     return ", ".join(parts)
 

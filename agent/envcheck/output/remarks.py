@@ -23,6 +23,10 @@ def remarks(fingerprint: Fingerprint) -> list[Remark]:
     return sorted(found, key=lambda remark: order.index(remark.section))
 
 
+# Reasons of a section that was not gathered by asking: see `facts/tree.py`.
+_FOREIGN = ("it is built for ", "its loader ")
+
+
 def _incomplete(sections: dict[str, Section]) -> Iterator[Remark]:
     hints = {
         "unreadable": "run it as a user who may look, or give this user's group access",
@@ -31,6 +35,13 @@ def _incomplete(sections: dict[str, Section]) -> Iterator[Remark]:
     for name, section in sections.items():
         if section.status in hints:
             yield Remark(section=name, text=f"{section.status}: {section.reason}", hint=hints[section.status])
+        # Of a tree nothing is run; on the machine itself what can't be run can't serve.
+        if name == "python" and section.status == "skipped" and section.reason.startswith(_FOREIGN):
+            yield Remark(
+                section=name,
+                text=f"the interpreter can't be run on this machine: {section.reason}",
+                hint="install one that is built for it, or name the one that serves: --python",
+            )
 
 
 def _packages(sections: dict[str, Section]) -> Iterator[Remark]:
