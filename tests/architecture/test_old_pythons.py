@@ -14,7 +14,7 @@ from support.tools import missing
 
 OLDEST = (3, 10)
 PROBES = ["envcheck.facts.probe", "envcheck.facts.probe_more", "envcheck.facts.probe_verify"]
-CHILD = ["envcheck.smoke.child", "envcheck.smoke.child_look", "envcheck.smoke.child_values"]
+CHILD = [f"envcheck.smoke.child{part}" for part in ("", "_look", "_timings", "_values")]
 OLDER = {**dict.fromkeys(PROBES, (3, 6)), **dict.fromkeys(CHILD, (3, 8))}
 OLDEST_SERVER = (3, 11)
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envcheck.smoke.cgroups import usable_cpus
-from envcheck.smoke.counters import Counters, read_counters, rose
-from envcheck.smoke.timings import summarise
+from envcheck.smoke.counters import Counters, read_counters, rose, throttled_between
+from envcheck.smoke.timings import summarise, throughput
 
 HERE = len(os.sched_getaffinity(0))
 UNIFIED = {
@@ -28,6 +28,7 @@ DIVIDED = {
     "sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_quota_us": "100000\n",
     "sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_period_us": "100000\n",
 }
+PI = "sys/devices/platform/soc/soc:firmware/get_throttled"
 
 
 def tree(root: Path, files: Mapping[str, str]) -> Path:
@@ -40,14 +41,26 @@ def tree(root: Path, files: Mapping[str, str]) -> Path:
 @pytest.mark.parametrize(
     ("files", "counters"),
     [
-        (UNIFIED, Counters(oom_kills=1, throttled=3)),
-        (DIVIDED, Counters(oom_kills=4, throttled=7)),
-        ({"proc/vmstat": "nr_free_pages 1\noom_kill 6\n"}, Counters(oom_kills=6, throttled=None)),
+        (UNIFIED, Counters(oom_kills=1, starved=3)),
+        (DIVIDED, Counters(oom_kills=4, starved=7)),
+        ({"proc/vmstat": "nr_free_pages 1\noom_kill 6\n"}, Counters(oom_kills=6)),
         (
             {"sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count": "2\n"},
-            Counters(oom_kills=None, throttled=2),
+            Counters(throttled=2),
         ),
-        ({}, Counters(oom_kills=None, throttled=None)),
+        (
+            {
+                "sys/class/hwmon/hwmon3/name": "soctherm_oc\n",
+                "sys/class/hwmon/hwmon3/oc1_event_cnt": "4\n",
+                "sys/class/hwmon/hwmon3/oc3_event_cnt": "1\n",
+                "sys/class/hwmon/hwmon4/name": "ina3221\n",
+                "sys/class/hwmon/hwmon4/oc1_event_cnt": "7\n",
+            },
+            Counters(throttled=5),
+        ),
+        ({PI: "0x50005\n"}, Counters(pi_bits=0x50005)),
+        ({PI: "what is this\n"}, Counters()),
+        ({}, Counters()),
     ],
 )
 def test_counters_are_read_where_the_machine_has_them(
@@ -67,6 +80,28 @@ def test_this_machine_can_be_read() -> None:
 
 def test_a_counter_that_was_not_read_both_times_says_nothing() -> None:
     assert [rose(1, 2), rose(1, 1), rose(None, 2), rose(1, None)] == [True, False, None, None]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (Counters(), Counters(), None),
+        (Counters(starved=1), Counters(starved=9), None),
+        (Counters(throttled=1), Counters(throttled=1), False),
+        (Counters(throttled=1), Counters(throttled=2), True),
+        # Before the run long ago, and no more since.
+        (Counters(pi_bits=0x50000), Counters(pi_bits=0x50000), False),
+        (Counters(pi_bits=0x50000), Counters(pi_bits=0x50004), True),
+        (Counters(pi_bits=0x1), Counters(pi_bits=0x0), True),
+        # In between, and over again.
+        (Counters(pi_bits=0x10000), Counters(pi_bits=0x50000), True),
+        (Counters(throttled=1, pi_bits=0), Counters(throttled=2, pi_bits=0), True),
+    ],
+)
+def test_slowing_by_heat_or_power_is_told_apart_from_a_quota(
+    before: Counters, after: Counters, said: bool | None
+) -> None:
+    assert throttled_between(before, after) is said
 
 
 @pytest.mark.parametrize(
@@ -103,3 +138,8 @@ def test_too_few_runs_give_no_percentiles(latencies: list[float]) -> None:
 
 def test_no_runs_give_no_latency() -> None:
     assert summarise([]) is None
+    assert throughput([], 16) is None
+
+
+def test_throughput_is_samples_a_second_over_all_runs() -> None:
+    assert throughput([10, 30], 16) == 800

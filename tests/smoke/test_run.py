@@ -87,12 +87,18 @@ def test_readings_stay_out_of_the_evidence(whole: Smoke) -> None:
     for reading in (readings.import_ms, readings.session_ms, readings.first_run_ms, readings.wall_ms):
         assert reading is not None
         assert reading > 0
+    assert readings.throughput is not None
+    assert readings.throughput > 16 * 1000 / (readings.latency.p50_ms * 50)
     assert readings.peak_memory_mb is not None
     assert 20 < readings.peak_memory_mb < 1000
 
 
 def test_the_same_machine_gives_the_same_evidence_again(digits: Bundle, whole: Smoke) -> None:
     assert document_digest(smoke(digits).evidence) == document_digest(whole.evidence)
+
+
+def test_the_model_is_named_by_its_digest(digits: Bundle, whole: Smoke) -> None:
+    assert whole.model == digits.baseline().graph.sha256
 
 
 def test_the_document_reads_back(whole: Smoke) -> None:
@@ -102,7 +108,8 @@ def test_the_document_reads_back(whole: Smoke) -> None:
 def test_quick_is_one_session_and_a_short_timing(digits: Bundle) -> None:
     told: list[str] = []
     found = smoke(digits, quick=True, progress=told.append)
-    assert [stage for stage in told if stage.startswith("session")] == ["session model", "session canaries"]
+    sessions = [stage for stage in told if stage.startswith("session")]
+    assert sessions == ["session model", "session canaries", "session canaries-bfloat16"]
     assert found.readings.latency is not None
     assert found.readings.latency.p90_ms is None
     assert (found.evidence.repeatable, found.evidence.outputs["y"].problem) == (True, "")

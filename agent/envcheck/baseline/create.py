@@ -32,6 +32,7 @@ from envcheck.contract.evidence import Ending, Evidence, Smoke
 from envcheck.contract.fingerprint import Fingerprint, only_shared
 from envcheck.errors import BadInput, Undetermined
 from envcheck.facts.host import Target
+from envcheck.smoke.run import count_stages as count_smoke_stages
 from envcheck.smoke.run import run_smoke
 
 Say = Callable[[str], None]
@@ -117,7 +118,7 @@ def create_baseline(
 
 def count_stages(material: Material, options: Options) -> int:
     """Return how many times `progress` is called with a stage that begins with `session`."""
-    own = 2 if options.quick else 3
+    own = count_smoke_stages(options.providers, quick=options.quick)
     return count_sessions(float_model=material.float_model is not None) + own
 
 

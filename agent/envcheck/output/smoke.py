@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from envcheck.contract.baseline import Baseline
-from envcheck.contract.evidence import Evidence, OutputMetrics, Smoke, SmokeReadings
+from envcheck.contract.evidence import Evidence, OutputMetrics, Smoke, SmokeReadings, ThreadPool
 from envcheck.contract.text import inert
 from envcheck.output.console import columns, state, words
 from envcheck.output.looked_at import floor_words, in_floors, latency_line
@@ -44,7 +44,9 @@ def smoke_text(smoke: Smoke, baseline: Baseline, title: str) -> RenderableType:
 def _ending(evidence: Evidence) -> Iterator[Row]:
     ending = evidence.ending
     if ending.status == "ok":
-        if ending.reason:
+        for provider, reason in sorted(evidence.fallbacks.items()):
+            yield "warn", "providers", f"{provider} did not register: {reason}"
+        if ending.reason and not evidence.fallbacks:
             yield "warn", "providers", ending.reason
         return
     yield "FAIL", "ending", ending.reason or _ENDINGS[ending.status]
@@ -63,6 +65,7 @@ def _outputs(evidence: Evidence, baseline: Baseline) -> Iterator[Row]:
         if metrics.decisions is not None:
             agreeing = metrics.decisions.total - metrics.decisions.flipped
             yield "", "decisions", f"{agreeing} of {metrics.decisions.total} as in training"
+        yield from _values(metrics)
     if evidence.accuracy is not None:
         trained = baseline.evidence.accuracy
         yield (
@@ -76,6 +79,21 @@ def _outputs(evidence: Evidence, baseline: Baseline) -> Iterator[Row]:
             "repeats",
             "equal, bit by bit" if evidence.repeatable else "runs of the same inputs differed",
         )
+
+
+def _values(metrics: OutputMetrics) -> Iterator[Row]:
+    if metrics.low is not None and metrics.high is not None:
+        told = f"{metrics.low:.3g} to {metrics.high:.3g}"
+        if metrics.mean is not None and metrics.deviation is not None:
+            told += f", mean {metrics.mean:.3g}, deviation {metrics.deviation:.3g}"
+        yield "", "values", told
+    if metrics.sum_error is not None and metrics.divergence is not None:
+        told = f"sums are within {metrics.sum_error:.2g} of 1; divergence {metrics.divergence:.2g} nats"
+        yield "", "probabilities", told
+    if metrics.batching_max is not None:
+        same = metrics.batching_max == 0
+        found = "as in the batch" if same else f"at most {metrics.batching_max:.3g} from the batch's"
+        yield "", "one by one", found
 
 
 def _phrases(name: str, metrics: OutputMetrics, baseline: Baseline) -> Iterator[str]:
@@ -97,6 +115,8 @@ def _run(evidence: Evidence, baseline: Baseline) -> Iterator[Row]:
         yield "", "providers", ", ".join(evidence.registered) + same
     for provider, operators in sorted(evidence.placement.nodes.items()):
         yield "", "nodes", f"{sum(operators.values())} on {provider}: {_most(operators)}"
+    for provider, strays in sorted(evidence.placement.astray.items()):
+        yield "warn", "astray", f"heavy nodes on {provider}: {_listed(strays)}"
     if evidence.canaries:
         yield "", "canaries", _canaries(evidence.canaries)
     runtime = evidence.runtime
@@ -106,6 +126,8 @@ def _run(evidence: Evidence, baseline: Baseline) -> Iterator[Row]:
             "ran with",
             f"onnxruntime {runtime.onnxruntime}, numpy {runtime.numpy}, Python {runtime.python}",
         )
+    for pool in evidence.thread_pools:
+        yield "", "threads", _pool(pool)
 
 
 def _most(operators: dict[str, int]) -> str:
@@ -114,16 +136,38 @@ def _most(operators: dict[str, int]) -> str:
     return told + (f" and {len(ranked) - 5} other kinds" if len(ranked) > 5 else "")
 
 
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _pool(pool: ThreadPool) -> str:
+    told = "unknown" if pool.threads is None else str(pool.threads)
+    core = f", kernels for {pool.core}" if pool.core else ""
+    return f"{told} in {pool.kind} ({pool.library}{f' {pool.version}' if pool.version else ''}{core})"
+
+
+_CANARIES = {
+    "u8s8": "int8 products",
+    "fma": "multiply-add",
+    "denormals": "denormals",
+    "tf32": "float32 products",
+    "float16": "float16 products",
+}
+
+
 def _canaries(canaries: dict[str, str]) -> str:
-    names = {"u8s8": "int8 products", "fma": "multiply-add", "denormals": "denormals"}
-    told = [f"{words_for} {canaries[name]}" for name, words_for in names.items() if name in canaries]
+    told = [f"{words_for} {canaries[name]}" for name, words_for in _CANARIES.items() if name in canaries]
     return ", ".join(told)
 
 
 def _readings(readings: SmokeReadings) -> Iterator[Row]:
     if readings.latency is not None:
-        limited = ", throttled meanwhile" if readings.throttled else ""
-        yield "", "latency", latency_line(readings) + limited
+        yield "", "latency", latency_line(readings)
+    if readings.throughput is not None:
+        yield "", "throughput", f"{readings.throughput:.3g} samples/s"
+    for slowed, what in ((readings.throttled, "heat or power"), (readings.starved, "a CPU quota")):
+        if slowed:
+            yield "warn", "slowed", f"by {what}, while the model ran: its timings say little"
     parts = (
         ("import", readings.import_ms),
         ("session", readings.session_ms),

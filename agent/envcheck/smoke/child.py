@@ -3,10 +3,10 @@
     python child.py WORKDIR
 
 Self-contained on purpose, standard library only at import, Python 3.8+: the target knows nothing of
-envcheck. Two more files lie beside it: child_values.py (what goes in and comes out) and child_look.py (what
-the process holds). Reads WORKDIR/job.json; announces each stage as one line on standard output; writes raw
-outputs and result.json into WORKDIR/out. Whatever a library prints goes to standard error. Inference runs
-on the main thread, so that a crash shows its Python stack in WORKDIR/out/fault.txt.
+envcheck. Three more files lie beside it: child_values.py (what goes in and comes out), child_timings.py and
+child_look.py (what the process holds). Reads WORKDIR/job.json; announces each stage as one line on standard
+output; writes raw outputs and result.json into WORKDIR/out. Whatever a library prints goes to standard
+error. Inference runs on the main thread, so that a crash shows its Python stack in WORKDIR/out/fault.txt.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def beside(name: str) -> Any:
     return module
 
 
-look, values = beside("child_look"), beside("child_values")
+look, values, timings = beside("child_look"), beside("child_values"), beside("child_timings")
 Outputs = Dict[str, Any]
 
 
@@ -192,7 +192,7 @@ class Child:
         onnxruntime = importlib.import_module("onnxruntime")
         numpy = importlib.import_module("numpy")
         self.np, self.ort = numpy, onnxruntime
-        self.result["import_ms"] = milliseconds(begin)
+        self.result["import_ms"] = timings.milliseconds(begin)
         self.result["available"] = list(onnxruntime.get_available_providers())
         runtime.update(
             onnxruntime=onnxruntime.__version__,
@@ -211,7 +211,7 @@ class Child:
         begun: Outputs = {}
         for position, (inputs, feed) in enumerate(arrays):
             self.announce(f"run {spec['name']}")
-            feeds = values.slices(feed, spec)
+            feeds = values.slices(feed, spec["slices"], spec["sliced"])
             stem = f"{number}-{position}"
             outputs = self.repeat(session, names, feeds, inputs, stem, spec, entry)
             begun = begun or outputs
@@ -221,7 +221,7 @@ class Child:
         timing = spec["timing"]
         if timing is not None:
             self.announce(f"run {spec['name']}, timed")
-            first = values.slices(arrays[0][1], spec)[0]
+            first = values.slices(arrays[0][1], spec["slices"], spec["sliced"])[0]
             last: List[Any] = []
 
             def run() -> None:
@@ -230,11 +230,38 @@ class Child:
 
             # A run that alone took longer than all of the warm-up may take has warmed the session.
             if entry["first_run_ms"] < timing["warmup_s"] * 1000:
-                warm_up(run, timing)
-            entry["latencies_ms"] = take_latencies(run, timing)
+                timings.warm_up(run, timing)
+            entry["latencies_ms"] = timings.take_latencies(run, timing)
             # The last timed run shows whether runs repeat, also where there was no other.
             both = (begun, values.flatten(self.np, names, [last]))
             self.keep_changed(both, arrays[0][0], f"{number}-0", entry["repeats"], entry)
+
+        if spec["apart"]:
+            self.announce(f"run {spec['name']}, one by one")
+            self.run_apart(session, names, arrays[0], f"{number}-0", spec, entry)
+
+    def run_apart(
+        self,
+        session: Any,
+        names: Dict[str, str],
+        golden: Tuple[str, Dict[str, Any]],
+        stem: str,
+        spec: Dict[str, Any],
+        entry: Dict[str, Any],
+    ) -> None:
+        """Run some samples one by one; a model that takes none so gives no result, which is no fault."""
+        feeds = values.one_by_one(golden[1], spec["apart"], spec["rows"])
+        try:
+            outputs = values.flatten(self.np, names, [session.run(list(names), feed) for feed in feeds])
+        except Exception as error:  # noqa: BLE001 - onnxruntime's own types are not known by name
+            print(f"one by one: {type(error).__name__}: {error}", file=sys.stderr)
+            return
+        count = entry["repeats"] + 1
+        kept = {
+            name: self.write(f"{stem}-{count}-{number}.npy", array)
+            for number, (name, array) in enumerate(outputs.items())
+        }
+        entry["apart"] = {"inputs": golden[0], "repeat": count, "outputs": kept}
 
     def load(self, name: str) -> Dict[str, Any]:
         """Read one inputs file; a pickle inside is refused by numpy."""
@@ -260,7 +287,7 @@ class Child:
         session = self.ort.InferenceSession(
             self.job["models"][spec["model"]], options, providers=list(spec["providers"])
         )
-        entry["session_ms"] = milliseconds(begin)
+        entry["session_ms"] = timings.milliseconds(begin)
         entry["registered"] = list(session.get_providers())
         return session
 
@@ -304,7 +331,7 @@ class Child:
         for count in range(spec["repeats"]):
             begin = time.perf_counter()
             parts = [session.run(wanted, feeds[0])]
-            entry.setdefault("first_run_ms", milliseconds(begin))
+            entry.setdefault("first_run_ms", timings.milliseconds(begin))
             parts += [session.run(wanted, feed) for feed in feeds[1:]]
             outputs = values.flatten(self.np, names, parts)
             self.keep_changed((first, outputs), inputs, stem, count, entry)
@@ -344,44 +371,6 @@ class Child:
         with open(os.path.join(self.out, name), "wb") as file:
             self.np.save(file, array, allow_pickle=False)
         return {"file": name, "dtype": dtype}
-
-
-def take_latencies(run: Callable[[], Any], timing: Dict[str, Any]) -> List[float]:
-    """Return the latency of each run in milliseconds; see `job.Timing` for how many."""
-    taken: List[float] = []
-    begin = time.perf_counter()
-    while len(taken) < timing["runs_max"]:
-        elapsed = time.perf_counter() - begin
-        enough = len(taken) >= timing["runs"] and elapsed >= timing["seconds"]
-        if enough or (taken and elapsed >= timing["seconds_max"]):
-            break
-        taken.append(clock(run))
-    return taken
-
-
-def warm_up(run: Callable[[], Any], timing: Dict[str, Any]) -> None:
-    """Run until two successive runs agree within 5%, within the bounds of `timing`."""
-    begin = time.perf_counter()
-    previous = clock(run)
-    for count in range(1, timing["warmup_max"]):
-        if time.perf_counter() - begin > timing["warmup_s"]:
-            return
-        latest = clock(run)
-        if count + 1 >= timing["warmup"] and abs(latest - previous) <= 0.05 * previous:
-            return
-        previous = latest
-
-
-def clock(run: Callable[[], Any]) -> float:
-    """Return how long one run takes, in milliseconds."""
-    begin = time.perf_counter()
-    run()
-    return milliseconds(begin)
-
-
-def milliseconds(begin: float) -> float:
-    """Return the time since `begin` in milliseconds."""
-    return (time.perf_counter() - begin) * 1000.0
 
 
 if __name__ == "__main__":

@@ -35,21 +35,23 @@ def readable_outputs(session: Any) -> Dict[str, str]:
     return found
 
 
-def slices(feed: Dict[str, Any], spec: Dict[str, Any]) -> List[Dict[str, Any]]:
-    """Cut the inputs named in `sliced` along their first axis into `slices` equal parts.
-
-    Where `first` is not 0, only that many of its rows count.
-    """
-    if spec["slices"] == 1 and not spec["first"]:
+def slices(feed: Dict[str, Any], count: int, sliced: List[str]) -> List[Dict[str, Any]]:
+    """Cut the inputs named in `sliced` into `count` equal parts along their first axis."""
+    if count == 1:
         return [feed]
     parts = []
-    for number in range(spec["slices"]):
+    for number in range(count):
         part = dict(feed)
-        for name in spec["sliced"]:
-            step = (spec["first"] or len(feed[name])) // spec["slices"]
+        for name in sliced:
+            step = len(feed[name]) // count
             part[name] = feed[name][number * step : (number + 1) * step]
         parts.append(part)
     return parts
+
+
+def one_by_one(feed: Dict[str, Any], count: int, rows: List[str]) -> List[Dict[str, Any]]:
+    """Return the first `count` samples, each for itself; `rows` are the inputs that hold them."""
+    return [{**feed, **{name: feed[name][at : at + 1] for name in rows}} for at in range(count)]
 
 
 def flatten(np: Any, names: Dict[str, str], parts: List[List[Any]]) -> Dict[str, Any]:

@@ -45,8 +45,9 @@ class SessionSpec(Value, frozen=True, kw_only=True):
     `model` and `inputs` are keys of the job's `models` and `inputs`. `threads` is the number of intra-op
     threads, 0 leaves it to onnxruntime. `entries` are session configuration entries. `placement` asks for
     proof of which provider ran which node. The inputs named in `sliced` are cut along their first axis into
-    `slices` equal parts, run one after the other, the outputs joined again; of the first `first` rows only
-    where that is not 0. An `optional` session may fail without ending the job.
+    `slices` equal parts, run one after the other, the outputs joined again. `apart` of the first inputs' rows
+    are run one by one at the end; the inputs named in `rows` hold one for each sample. An `optional` session
+    may fail without ending the job.
     """
 
     name: str
@@ -61,7 +62,8 @@ class SessionSpec(Value, frozen=True, kw_only=True):
     timing: Timing | None = None
     slices: int = 1
     sliced: list[str] = []
-    first: int = 0
+    apart: int = 0
+    rows: list[str] = []
     optional: bool = False
 
 
@@ -107,7 +109,8 @@ class SessionResult(Value, frozen=True, kw_only=True):
 
     `runs` holds the first run of each inputs whole, and of every later repeat those outputs that were not
     the same, bit by bit, as the first's; `repeats` is how often each inputs was run, and where runs were
-    timed the last of those (of the first slice) counts as one more. `latencies_ms` are
+    timed the last of those (of the first slice) counts as one more. `apart` is what samples gave that
+    were run one by one, None where that failed or was not asked for. `latencies_ms` are
     raw, in order. `peak_memory_mb` is the process's own peak when the session had run. `error` is set
     when the session failed.
     """
@@ -122,6 +125,7 @@ class SessionResult(Value, frozen=True, kw_only=True):
     peak_memory_mb: float | None = None
     repeats: int = 0
     runs: list[SavedRun] = []
+    apart: SavedRun | None = None
     error: str = ""
 
     def first_run(self, inputs: str) -> SavedRun | None:

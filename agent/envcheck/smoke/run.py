@@ -19,9 +19,9 @@ from envcheck.contract.operators import HEAVY
 from envcheck.errors import BadInput, Undetermined
 from envcheck.facts.host import Host, Target
 from envcheck.smoke.arrays import start_numpy
-from envcheck.smoke.canaries import PROVIDER, canary_inputs, canary_model, read_canaries
+from envcheck.smoke.canaries import canary_inputs, canary_models, canary_sessions, say_canaries
 from envcheck.smoke.cgroups import usable_cpus
-from envcheck.smoke.counters import read_counters, rose
+from envcheck.smoke.counters import Counters, read_counters, rose, throttled_between
 from envcheck.smoke.explain_fallback import explain_fallbacks, fallback_sentence
 from envcheck.smoke.graph import read_graph
 from envcheck.smoke.inputs import Batching, check_inputs
@@ -30,13 +30,12 @@ from envcheck.smoke.metrics import compare_batching, compare_outputs, measure_ac
 from envcheck.smoke.npz import load_npz, read_headers
 from envcheck.smoke.outputs import load_run
 from envcheck.smoke.supervise import run_job
-from envcheck.smoke.timings import summarise
+from envcheck.smoke.timings import summarise, throughput
 
 if TYPE_CHECKING:
     from envcheck.smoke.arrays import Array
 
-_MODEL, _TIMING, _CANARIES, _GOLDEN = "model", "timing", "canaries", "golden"
-_APART = "batching"
+_MODEL, _TIMING, _GOLDEN = "model", "timing", "golden"
 _REPEATS = 3
 # Samples that are run one by one beside the batch they are in.
 _MAX_APART = 8
@@ -92,7 +91,8 @@ def run_smoke(
     )
     measured_at = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     if golden.external:
-        return Smoke(release=golden.baseline.release, measured_at=measured_at, evidence=blank)
+        model = bundle.manifest.members[MODEL]
+        return Smoke(release=golden.baseline.release, measured_at=measured_at, evidence=blank, model=model)
     start_numpy()
     before = read_counters(host.root)
     with _workdir() as workdir:
@@ -100,13 +100,18 @@ def run_smoke(
         job = _job(bundle, golden, requested, quick, Path(workdir), threads, memory_limit_mb)
         run = run_job(job, target, deadline_s, Path(workdir), progress=progress, host=host)
         evidence = _evidence(blank, golden, run)
-    throttled = rose(before.throttled, read_counters(host.root).throttled)
     return Smoke(
         release=golden.baseline.release,
         measured_at=measured_at,
         evidence=evidence,
-        readings=_readings(run, quick, throttled),
+        readings=_readings(run, quick, golden.batching, (before, read_counters(host.root))),
+        model=golden.bundle.manifest.members[MODEL],
     )
+
+
+def count_stages(providers: Sequence[str], *, quick: bool) -> int:
+    """Return how many times `run_smoke` calls `progress` with a stage that begins with `session`."""
+    return 1 + len(canary_sessions(providers)) + (not quick)
 
 
 def require_deadline(deadline_s: float) -> float:
@@ -163,14 +168,12 @@ def _job(
     threads: int,
     memory_limit_mb: int | None,
 ) -> Job:
-    files = {
-        "model.onnx": bundle.members[MODEL],
-        "inputs.npz": bundle.members[INPUTS],
-        "canaries.onnx": canary_model(),
-        "canaries.npz": canary_inputs(),
-    }
+    models = {_MODEL: bundle.members[MODEL], **canary_models()}
+    inputs = {_GOLDEN: bundle.members[INPUTS], **canary_inputs()}
+    places = {f"{name}.onnx": data for name, data in models.items()}
+    places |= {f"{name}.npz": data for name, data in inputs.items()}
     try:
-        for name, data in files.items():
+        for name, data in places.items():
             (workdir / name).write_bytes(data)
     except OSError as error:
         raise Undetermined(
@@ -178,8 +181,8 @@ def _job(
             "set TMPDIR to a directory with room",
         ) from None
     return Job(
-        models={_MODEL: str(workdir / "model.onnx"), _CANARIES: str(workdir / "canaries.onnx")},
-        inputs={_GOLDEN: str(workdir / "inputs.npz"), _CANARIES: str(workdir / "canaries.npz")},
+        models={name: str(workdir / f"{name}.onnx") for name in models},
+        inputs={name: str(workdir / f"{name}.npz") for name in inputs},
         sessions=_sessions(golden.batching, providers, quick, threads),
         libraries=True,
         heavy=sorted(HEAVY),
@@ -200,27 +203,18 @@ def _sessions(batching: Batching, providers: list[str], quick: bool, threads: in
         slices=batching.slices,
         sliced=batching.sliced,
     )
-    canaries = SessionSpec(
-        name=_CANARIES, model=_CANARIES, inputs=[_CANARIES], providers=[PROVIDER], threads=1, optional=True
-    )
     if quick:
-        return [model, canaries]
+        return [model, *canary_sessions(providers)]
+    apart = min(batching.samples, _MAX_APART) if batching.rows and batching.samples > 1 else 0
     changes = {"name": _TIMING, "repeats": 1, "placement": False, "timing": Timing()}
-    sessions = [model, canaries, msgspec.structs.replace(model, **changes)]
-    if batching.rows and batching.samples > 1:
-        count = min(batching.samples, _MAX_APART)
-        apart = {"slices": count, "sliced": batching.rows, "first": count, "optional": True}
-        sessions.append(
-            msgspec.structs.replace(model, name=_APART, repeats=1, placement=False, timing=None, **apart)
-        )
-    return sessions
+    timed = msgspec.structs.replace(model, **changes, apart=apart, rows=batching.rows)
+    return [model, *canary_sessions(providers), timed]
 
 
 def _evidence(blank: Evidence, golden: _Golden, run: ChildRun) -> Evidence:
     """Fill in what became known, however far the child came."""
     result = run.result
     session = result.session(_MODEL) or SessionResult(name=_MODEL)
-    canaries = result.session(_CANARIES)
     # Without a session nothing had its turn to register.
     requested = blank.requested if session.registered else []
     fallbacks = explain_fallbacks(requested, session.registered, result, run.stderr)
@@ -233,7 +227,7 @@ def _evidence(blank: Evidence, golden: _Golden, run: ChildRun) -> Evidence:
         placement=session.placement,
         libraries=result.libraries,
         thread_pools=result.thread_pools,
-        canaries=_canaries(run, canaries),
+        canaries=_canaries(run, blank.requested),
     )
     return _with_outputs(found, golden, run, session)
 
@@ -245,9 +239,12 @@ def _ending(run: ChildRun, fallbacks: dict[str, str], session: SessionResult) ->
     return msgspec.structs.replace(run.ending, reason=fallback_sentence(fallbacks, session.registered))
 
 
-def _canaries(run: ChildRun, session: SessionResult | None) -> dict[str, str]:
-    saved = session.first_run(_CANARIES) if session is not None else None
-    return read_canaries(load_run(run, saved)) if saved is not None else {}
+def _canaries(run: ChildRun, requested: list[str]) -> dict[str, str]:
+    sessions = {spec.name: run.result.session(spec.name) for spec in canary_sessions(requested)}
+    found = {name: session for name, session in sessions.items() if session is not None}
+    firsts = {name: session.first_run(name) for name, session in found.items()}
+    outputs = {name: load_run(run, saved) for name, saved in firsts.items() if saved is not None}
+    return say_canaries(requested, found, outputs)
 
 
 def _with_outputs(found: Evidence, golden: _Golden, run: ChildRun, session: SessionResult) -> Evidence:
@@ -277,12 +274,14 @@ def _labelled(outputs: dict[str, Array], baseline: Baseline) -> dict[str, Array]
 
 def _apart(run: ChildRun) -> dict[str, Array]:
     """What samples gave that were run one by one; nothing where they were not."""
-    session = run.result.session(_APART)
-    saved = session.first_run(_GOLDEN) if session is not None else None
-    return load_run(run, saved) if saved is not None else {}
+    session = run.result.session(_TIMING)
+    return load_run(run, session.apart) if session is not None and session.apart is not None else {}
 
 
-def _readings(run: ChildRun, quick: bool, throttled: bool | None) -> SmokeReadings:
+def _readings(
+    run: ChildRun, quick: bool, batching: Batching, counters: tuple[Counters, Counters]
+) -> SmokeReadings:
+    before, after = counters
     model = run.result.session(_MODEL) or SessionResult(name=_MODEL)
     timed = model if quick else run.result.session(_TIMING)
     return SmokeReadings(
@@ -290,9 +289,13 @@ def _readings(run: ChildRun, quick: bool, throttled: bool | None) -> SmokeReadin
         session_ms=_milliseconds(model.session_ms),
         first_run_ms=_milliseconds(model.first_run_ms),
         latency=summarise(timed.latencies_ms) if timed is not None else None,
+        throughput=throughput(timed.latencies_ms, batching.samples / batching.slices)
+        if timed is not None
+        else None,
         peak_memory_mb=None if model.peak_memory_mb is None else round(model.peak_memory_mb, 1),
         wall_ms=_milliseconds(run.wall_ms),
-        throttled=throttled,
+        throttled=throttled_between(before, after),
+        starved=rose(before.starved, after.starved),
     )
 
 

@@ -29,7 +29,7 @@ from envcheck.smoke.counters import read_counters, rose
 from envcheck.smoke.explain import Exit, explain
 from envcheck.smoke.job import ChildResult, ChildRun, Job
 
-_CHILD = ("child.py", "child_look.py", "child_values.py")
+_CHILD = ("child.py", "child_look.py", "child_timings.py", "child_values.py")
 _MARK = b"@envcheck "
 _HEAD, _TAIL = 16 * 1024, 48 * 1024
 _MAX_RESULT = 64 * 1024 * 1024

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
+from envcheck.contract.canonical import significant
 from envcheck.contract.evidence import Latency
 
 # Below this many runs only minimum and median mean anything.
@@ -25,6 +26,12 @@ def summarise(latencies_ms: Sequence[float]) -> Latency | None:
         p90_ms=round(_percentile(latencies_ms, 0.9), _DIGITS) if enough else None,
         mad_ms=round(median(abs(value - middle) for value in latencies_ms), _DIGITS) if enough else None,
     )
+
+
+def throughput(latencies_ms: Sequence[float], samples: float) -> float | None:
+    """Return samples a second over all timed runs of `samples` each; None without runs."""
+    total = sum(latencies_ms)
+    return significant(1000 * samples * len(latencies_ms) / total, _DIGITS) if total > 0 else None
 
 
 def _percentile(values: Sequence[float], share: float) -> float:
