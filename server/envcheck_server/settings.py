@@ -14,6 +14,8 @@ from typing import Any
 from envcheck.errors import BadInput
 
 PREFIX = "ENVCHECK_SERVER_"
+# Everything else is a file.
+_POSTGRES = ("postgresql://", "postgres://")
 _MB = 1024 * 1024
 
 
@@ -25,7 +27,11 @@ def _setting(default: Any, text: str) -> Any:
 class Settings:
     """What an operator may choose. Every default is meant to be right for a start."""
 
-    database: str = _setting("", "SQLite file (default: $XDG_STATE_HOME/envcheck/collector.db).")
+    database: str = _setting(
+        "",
+        "SQLite file, or a PostgreSQL as postgresql://USER@HOST/NAME (default: "
+        "$XDG_STATE_HOME/envcheck/collector.db).",
+    )
     host: str = _setting("127.0.0.1", "Address to listen on.")
     port: int = _setting(8470, "Port to listen on; 0 takes a free one.")
     ready_file: str = _setting("", "File that is given the collector's URL once it listens.")
@@ -62,6 +68,13 @@ def load_settings(given: Mapping[str, Any], environ: Mapping[str, str] | None = 
     settings = Settings(**values)
     _check(settings)
     return settings
+
+
+def database_place(settings: Settings, environ: Mapping[str, str] | None = None) -> Path | str:
+    """Return the SQLite file as a path, or the URL of a PostgreSQL as it was given."""
+    if settings.database.startswith(_POSTGRES):
+        return settings.database
+    return database_path(settings, environ)
 
 
 def database_path(settings: Settings, environ: Mapping[str, str] | None = None) -> Path:

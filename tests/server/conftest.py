@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,17 @@ import httpx
 import pytest
 from litestar.testing import TestClient
 from support.collector import Device, Holder
+from support.postgres import Cluster
+from support.postgres import cluster as run_cluster
 
 from envcheck_server.app import create_app
 from envcheck_server.service.services import Services, make_services
 from envcheck_server.settings import Settings
+from envcheck_server.store.common import SqlStore
 from envcheck_server.store.interface import Store
-from envcheck_server.store.sqlite import SqliteStore, open_sqlite
+from envcheck_server.store.opening import open_store
+from envcheck_server.store.postgres import connect_postgres
+from envcheck_server.store.sqlite import SqliteStore
 from envcheck_server.store.values import Scope
 
 
@@ -36,17 +41,71 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def sqlite_store(directory: Path, migrated: Path) -> Store:
-    shutil.copyfile(migrated, directory / "collector.db")
-    return open_sqlite(directory / "collector.db")
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A real PostgreSQL, started once."""
+    with run_cluster() as cluster:
+        yield cluster
 
 
-STORES: dict[str, Callable[[Path, Path], Store]] = {"sqlite": sqlite_store}
+@pytest.fixture(scope="session")
+def template(cluster: Cluster) -> Iterator[str]:
+    """The name of an empty PostgreSQL database of the newest schema, to be copied."""
+    url = cluster.create()
+    store = connect_postgres(url)
+    store.migrate()
+    store.close()
+    yield url.rpartition("/")[2]
+    cluster.drop(url)
 
 
-@pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path, migrated: Path) -> Iterator[Store]:
-    made = STORES[request.param](tmp_path, migrated)
+@pytest.fixture
+def postgres(cluster: Cluster, template: str) -> Iterator[str]:
+    """The URL of a PostgreSQL database of the newest schema that only this test uses."""
+    url = cluster.create(template)
+    yield url
+    cluster.drop(url)
+
+
+@pytest.fixture
+def empty_postgres(cluster: Cluster) -> Iterator[str]:
+    url = cluster.create()
+    yield url
+    cluster.drop(url)
+
+
+KINDS = ("sqlite", "postgres")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test over every kind of store, unless its module or the test itself names some."""
+    named = {mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")}
+    for fixture in {"place", "empty_place"} & set(metafunc.fixturenames) - named:
+        metafunc.parametrize(fixture, getattr(metafunc.module, "STORES", KINDS), indirect=True)
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """A database of each kind, its schema the newest: a file or a URL."""
+    if request.param == "postgres":
+        url: str = request.getfixturevalue("postgres")
+        return url
+    shutil.copyfile(request.getfixturevalue("migrated"), tmp_path / "collector.db")
+    return tmp_path / "collector.db"
+
+
+@pytest.fixture
+def empty_place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """A database of each kind in which there is nothing yet."""
+    if request.param == "postgres":
+        url: str = request.getfixturevalue("empty_postgres")
+        return url
+    return tmp_path / "empty.db"
+
+
+@pytest.fixture
+def store(place: Path | str) -> Iterator[SqlStore]:
+    made = open_store(place)
     yield made
     made.close()
 
@@ -93,16 +152,21 @@ def collector(store: Store, settings: Settings) -> Iterator[Collector]:
 
 @dataclass
 class Process:
-    """A collector in a process of its own, over one database file."""
+    """A collector in a process of its own, over one database: a file of its directory unless it is named."""
 
     directory: Path
     flags: list[str] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
     url: str = ""
+    database: Path | str = ""
+
+    @property
+    def place(self) -> Path | str:
+        return self.database or self.directory / "collector.db"
 
     @property
     def environ(self) -> dict[str, str]:
-        return {**os.environ, "ENVCHECK_SERVER_DATABASE": str(self.directory / "collector.db")}
+        return {**os.environ, "ENVCHECK_SERVER_DATABASE": str(self.place)}
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "envcheck_server", *arguments]

@@ -135,7 +135,7 @@ def test_an_internal_fault_is_70_and_an_interruption_130(ask, monkeypatch) -> No
     assert ask("token", "list")[0] == 130
 
 
-def test_the_fleet_table(ask, collector, store, monkeypatch) -> None:
+def test_the_fleet_table(ask, collector, place, monkeypatch) -> None:
     bundle = make_bundle()
     collector.holder("baseline:write").push(bundle)
     device = collector.device("press-01", labels={"line": "press"})
@@ -144,8 +144,8 @@ def test_the_fleet_table(ask, collector, store, monkeypatch) -> None:
     sick = collector.device("press-02", sections=nasty)
     sick.report()
     Device(collector.http, "press-03").enrol(collector.token())
-    # The commands work on the same file, beside the collector.
-    monkeypatch.setenv("ENVCHECK_SERVER_DATABASE", str(store.path))
+    # The commands work on the same database, beside the collector.
+    monkeypatch.setenv("ENVCHECK_SERVER_DATABASE", str(place))
     code, table, _ = ask("device", "list", "--release", "digits@1.0")
     assert code == 0
     rows = table.splitlines()

@@ -38,6 +38,7 @@ def test_the_store_is_asked_once_a_second_at_most(collector, monkeypatch) -> Non
     assert asked == [100.0, 101.0]
 
 
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 def test_a_full_disk_is_told_and_left_behind(collector) -> None:
     """SQLite's own limit on the size of its file stands for the disk's: the error is the same."""
     writer = collector.services.store._database.writer

@@ -21,6 +21,9 @@ from envcheck.contract.wire import FleetAnswer, result_of
 from envcheck.judge.policies import builtin_policy
 
 POLICIES = {name: builtin_policy(name) for name in ("default", "strict", "inventory")}
+# The gate of every store is compared with judging one by one in test_gate.py.
+STORES = ("sqlite",)
+
 POLICIES["budget"] = msgspec.structs.replace(
     POLICIES["default"], name="budget", budget=Budget(p50_ms=5.0, p90_ms=8.0, peak_memory_mb=100.0)
 )

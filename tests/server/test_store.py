@@ -7,8 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 from sqlalchemy.exc import SQLAlchemyError
 
+from envcheck_server.store import tables
 from envcheck_server.store.interface import Store
 from envcheck_server.store.values import (
     Bundle,
@@ -316,5 +318,5 @@ def test_the_writer_never_waits_for_those_who_read(store: Store) -> None:
 
 def test_what_was_sent_is_not_in_the_databases_errors(store: Store) -> None:
     with pytest.raises(SQLAlchemyError) as caught, store._database.write() as connection:
-        connection.exec_driver_sql("INSERT INTO tokens (id, name) VALUES (?, ?)", ("t", "what was sent"))
+        connection.execute(insert(tables.tokens), {"id": "what was sent", "name": "what was sent"})
     assert "what was sent" not in str(caught.value)

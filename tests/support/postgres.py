@@ -24,7 +24,7 @@ from sqlalchemy import make_url
 
 VARIABLE = "ENVCHECK_TEST_POSTGRES_URL"
 GUARDED = "guarded"
-PASSWORD = "the right one"
+PASSWORD = "the-right-one"
 
 _PR_SET_PDEATHSIG = 1
 # PostgreSQL refuses to run as root.

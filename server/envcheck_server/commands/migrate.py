@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from envcheck_server.commands.options import settings_options
-from envcheck_server.settings import database_path, load_settings
+from envcheck_server.settings import database_place, load_settings
 
 
 @click.command()
@@ -13,21 +13,19 @@ from envcheck_server.settings import database_path, load_settings
 def migrate(database: str | None) -> None:
     """Bring the database up to date.
 
-    An empty database is made ready. Running it again changes nothing. Back the file up first.
+    An empty database is made ready. Running it again changes nothing. Back it up first.
 
     \b
     Examples:
       envcheck-server migrate
       envcheck-server migrate --database /var/lib/envcheck/collector.db
     """
-    from envcheck_server.store.sqlite import SqliteStore
+    from envcheck_server.store.opening import connect_store
 
-    path = database_path(load_settings({"database": database}))
-    store = SqliteStore(path)
+    store = connect_store(database_place(load_settings({"database": database})))
     try:
         before, after = store.migrate()
     finally:
         store.close()
-    click.echo(
-        f"{path}: schema {after}" + (", as before" if before == after else f" (was {before or 'empty'})")
-    )
+    was = ", as before" if before == after else f" (was {before or 'empty'})"
+    click.echo(f"{store.name}: schema {after}{was}")

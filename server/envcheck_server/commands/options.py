@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from envcheck_server.settings import PREFIX, SETTINGS, Settings, database_path, load_settings
+from envcheck_server.settings import PREFIX, SETTINGS, Settings, database_place, load_settings
 from envcheck_server.store.interface import Store
 
 
@@ -33,9 +33,9 @@ def settings_options(*names: str) -> Callable[[Any], Any]:
 @contextmanager
 def open_store(database: str | None) -> Iterator[Store]:
     """Open the store for one command; raises BadInput when its schema is not the newest."""
-    from envcheck_server.store.sqlite import open_sqlite
+    from envcheck_server.store.opening import open_store as open_place
 
-    store = open_sqlite(database_path(load_settings({"database": database})))
+    store = open_place(database_place(load_settings({"database": database})))
     try:
         yield store
     finally:
@@ -44,16 +44,17 @@ def open_store(database: str | None) -> Iterator[Store]:
 
 def open_for_serving(settings: Settings) -> Store:
     """Open the store, its schema brought up to date if the database is empty."""
-    from envcheck_server.store.sqlite import SqliteStore, open_sqlite
+    from envcheck_server.store.opening import connect_store
+    from envcheck_server.store.opening import open_store as open_place
 
-    path = database_path(settings)
-    store = SqliteStore(path)
+    place = database_place(settings)
+    store = connect_store(place)
     try:
         if not store.revision():
             store.migrate()
     finally:
         store.close()
-    return open_sqlite(path)
+    return open_place(place)
 
 
 def clock() -> int:

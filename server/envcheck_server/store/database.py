@@ -1,92 +1,172 @@
-"""Connections: a pool that reads, one connection that writes, and the errors of both made plain."""
+"""Connections: a pool that reads, one that writes, and the errors of both made plain."""
 
 from __future__ import annotations
 
-import json
+import functools
+import random
 import threading
-from collections.abc import Collection, Iterator
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, func, select
-from sqlalchemy.dialects import sqlite
+from sqlalchemy import ColumnElement, Connection, Engine, Select, Table
 from sqlalchemy.exc import DBAPIError
 
-from envcheck_server.store.interface import StoreBusy, StoreFull
+from envcheck.errors import EnvcheckError
+from envcheck_server.store.interface import StoreBusy
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_ATTEMPTS = 6
 
 
-class Database:
-    """An SQLite file in WAL mode: any number of readers beside the one writer."""
+class Collision(StoreBusy):
+    """Two transactions stood in each other's way; the database gave this one up, and it can be repeated."""
+
+
+class Hot(Protocol):
+    """The statements that run once for every report of the fleet, written by hand for each database."""
+
+    def rows(self, connection: Connection, devices: Sequence[str]) -> list[Sequence[Any]]:
+        """Return the devices' rows as reports.py reads them, kept from changing until the transaction ends.
+
+        `devices` is sorted, so that no two transactions wait for each other.
+        """
+
+    def update(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Write what reports change of devices; each device is there once."""
+
+    def change(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Add to the history."""
+
+
+class Database(ABC):
+    """One database of either kind, with what the tables must not care about."""
+
+    hot: Hot
 
     def __init__(self, reader: Engine, writer: Engine) -> None:
         self.reader = reader
         self.writer = writer
-        self._writing = threading.Lock()
         # The transaction that a thread has open for several writes.
         self._joined = threading.local()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A read-only transaction: one snapshot of the database."""
-        if (joined := self._connection()) is not None:
+        if (joined := self.joined) is not None:
             yield joined
             return
-        with _plain_errors(), self.reader.connect() as connection:
+        with self._plain_errors(), self.reader.connect() as connection:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """A write transaction, durable once the block is left; rolled back when it raises."""
-        if (joined := self._connection()) is not None:
+    def write(self, *, concurrent: bool = False, alone: bool = False) -> Iterator[Connection]:
+        """A write transaction, durable once the block is left; rolled back when it raises.
+
+        There is one at a time, so that what it read holds until it has written; beside it run those that are
+        `concurrent`, which look after themselves. While one is `alone`, nobody else writes.
+        """
+        if (joined := self.joined) is not None:
             yield joined
             return
-        with _plain_errors(), self._writing, self.writer.begin() as connection:
+        with self._plain_errors(), self._begin(concurrent=concurrent, alone=alone) as connection:
             yield connection
 
     @contextmanager
     def together(self) -> Iterator[None]:
         """Make one transaction of everything that this thread reads and writes inside the block."""
         with self.write() as connection:
-            before = self._connection()
+            before = self.joined
             self._joined.connection = connection
             try:
                 yield
             finally:
                 self._joined.connection = before
 
-    def _connection(self) -> Connection | None:
+    @property
+    def joined(self) -> Connection | None:
+        """The transaction that this thread has open with `together`."""
         return getattr(self._joined, "connection", None)
 
+    @abstractmethod
     def insert_missing(self, connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
         """Insert rows, leaving alone those whose primary key is there already."""
-        if rows:
-            connection.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
 
+    @abstractmethod
     def among(
         self, column: ColumnElement[Any], values: Collection[int] | Collection[str]
     ) -> ColumnElement[bool]:
         """Return `column IN values` for any number of values."""
-        value = func.json_each(json.dumps(list(values))).table_valued("value").c.value
-        return column.in_(select(value))
 
+    @abstractmethod
     def json_at(self, column: ColumnElement[Any], *path: str) -> ColumnElement[Any]:
-        """Return the scalar at `path` in a column of JSON, NULL when it is not there."""
-        return func.json_extract(column, "$" + "".join(f'."{step}"' for step in path))
+        """Return the number at `path` in a column of JSON, NULL when it is not there."""
+
+    @abstractmethod
+    def held(self, query: Select[Any], table: Table) -> Select[Any]:
+        """Return the query so that rows of `table` do not change until the transaction ends."""
+
+    @abstractmethod
+    def size(self, connection: Connection) -> int:
+        """Return how many bytes the database has on the disk."""
+
+    @abstractmethod
+    def sizes(self, connection: Connection) -> dict[str, int]:
+        """Return bytes on the disk by table, its indices among them; empty where that is not known."""
 
     def close(self) -> None:
         """Let go of every connection."""
         self.reader.dispose()
         self.writer.dispose()
 
+    @abstractmethod
+    @contextmanager
+    def _begin(self, *, concurrent: bool, alone: bool) -> Iterator[Connection]:
+        """Begin a write transaction."""
 
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
-        reason = str(error.orig)
-        if any(sign in reason for sign in ("full", "disk I/O error", "readonly")):
-            raise StoreFull("the collector's disk is full or failing", "make room on it") from error
-        if "locked" in reason or "busy" in reason or "unable to open" in reason:
-            raise StoreBusy("the collector's database is not available", "try again") from error
-        raise
+    @abstractmethod
+    def _explain(self, error: DBAPIError) -> Exception | None:
+        """Return what an error of the driver means, None when it is a fault of the program."""
+
+    @contextmanager
+    def _plain_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            meant = self._explain(error)
+            if isinstance(meant, EnvcheckError):
+                raise meant from error
+            if meant is not None:
+                # What was sent is in the words of the driver.
+                raise meant from None
+            raise
+
+
+class _OverDatabase(Protocol):
+    _database: Database
+
+
+S = TypeVar("S", bound=_OverDatabase)
+
+
+def repeated(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
+    """Run a method that is one transaction again when it collided with another one."""
+
+    @functools.wraps(method)
+    def run(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        # What is part of a larger transaction fails with it.
+        attempts = 1 if self._database.joined is not None else _ATTEMPTS
+        for attempt in range(1, attempts + 1):
+            try:
+                return method(self, *args, **kwargs)
+            except Collision:
+                if attempt == attempts:
+                    raise
+                time.sleep(random.uniform(0, 0.005 * 2**attempt))  # noqa: S311  (no secret: spreads retries)
+        raise AssertionError
+
+    return run

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, delete, insert, select, update
 
 from envcheck_server.store import tables
-from envcheck_server.store.database import Database
+from envcheck_server.store.database import Database, repeated
 from envcheck_server.store.expected import find_preauthorised
 from envcheck_server.store.tables import STATES
 from envcheck_server.store.tokens import token_of
@@ -40,6 +40,7 @@ class DeviceTable:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @repeated
     def enrol(
         self,
         device: str,
@@ -52,7 +53,7 @@ class DeviceTable:
             token = connection.execute(select(_TOKENS).where(_TOKENS.c.secret_hash == secret_hash)).first()
             facts = EnrolmentFacts(
                 token=None if token is None else token_of(token),
-                device=_find(connection, device),
+                device=self._held(connection, device),
                 keys=_keys(connection, device),
                 holder=connection.scalar(select(_KEYS.c.device).where(_KEYS.c.key_id == key_id)),
                 preauthorised=find_preauthorised(connection, key_id),
@@ -99,12 +100,13 @@ class DeviceTable:
                 found.setdefault(row.device, []).append(row.key_id)
         return found
 
+    @repeated
     def change(
         self, device: str, plan: Callable[[Device, list[Key]], tuple[Device, list[Key]]]
     ) -> Device | None:
         """Replace a device and its keys by what `plan` makes of them; None when there is no such device."""
         with self._database.write() as connection:
-            found = _find(connection, device)
+            found = self._held(connection, device)
             if found is None:
                 return None
             changed, keys = plan(found, _keys(connection, device))
@@ -112,6 +114,12 @@ class DeviceTable:
             for key in keys:
                 _replace_key(connection, key)
         return changed
+
+    def _held(self, connection: Connection, device: str) -> Device | None:
+        """Return a device to which no report may come until it was written."""
+        query = select_devices().where(_DEVICES.c.device == device)
+        row = connection.execute(self._database.held(query, _DEVICES)).first()
+        return None if row is None else device_of(row)
 
     def _write(self, connection: Connection, device: Device) -> None:
         values = {name: getattr(device, name) for name in _COLUMNS}

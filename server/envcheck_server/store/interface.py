@@ -247,6 +247,8 @@ class Waivers(Protocol):
 class Store(Protocol):
     """Everything that the collector remembers."""
 
+    # How people are told of it; nothing in it is secret.
+    name: str
     tokens: Tokens
     devices: Devices
     reports: Reports
@@ -274,6 +276,9 @@ class Store(Protocol):
 
     def stats(self) -> dict[str, int]:
         """Return row counts by table, and the size of the database in bytes as `bytes`."""
+
+    def sizes(self) -> dict[str, int]:
+        """Return bytes on the disk by table, its indices among them; empty where that is not known."""
 
     def close(self) -> None:
         """Let go of every connection."""

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sqlalchemy import Connection, select
 
 from envcheck_server.store import tables
-from envcheck_server.store.database import Database
+from envcheck_server.store.database import Database, repeated
 
 _OBJECTS = tables.objects
 _LINKS = tables.object_links
@@ -19,9 +19,10 @@ class ObjectTable:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @repeated
     def put(self, digest: str, kind: str, data: bytes, refers: Collection[str], now: int) -> None:
         """Store, with the digests of the objects that it refers to; storing again changes nothing."""
-        with self._database.write() as connection:
+        with self._database.write(concurrent=True) as connection:
             row = {"digest": digest, "kind": kind, "data": data, "stored_at": now}
             self._database.insert_missing(connection, _OBJECTS, [row])
             links = [{"digest": digest, "target": target} for target in sorted(set(refers))]

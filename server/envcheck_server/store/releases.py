@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, insert, select, tuple_, update
 
 from envcheck_server.store import tables
-from envcheck_server.store.database import Database
+from envcheck_server.store.database import Database, repeated
 from envcheck_server.store.values import Bundle, FindingsKey, Release
 
 _BUNDLES = tables.bundles
@@ -29,9 +29,10 @@ class ReleaseTable:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @repeated
     def put_bundle(self, bundle: Bundle, data: bytes | memoryview, now: int) -> None:
         """Store a bundle; storing again changes nothing."""
-        with self._database.write() as connection:
+        with self._database.write(concurrent=True) as connection:
             self._database.insert_missing(connection, _BUNDLES, [{**asdict(bundle), "stored_at": now}])
             for number, start in enumerate(range(0, len(data), PIECE)):
                 piece = {"sha256": bundle.sha256, "piece": number, "data": bytes(data[start : start + PIECE])}
@@ -57,6 +58,7 @@ class ReleaseTable:
             start += len(part)
             yield part
 
+    @repeated
     def put(self, release: Release, plan: Callable[[Release | None], Release | None]) -> Release:
         """Give `plan` the current revision; write what it returns (None: nothing); return what holds then."""
         with self._database.write() as connection:
@@ -88,10 +90,13 @@ class ReleaseTable:
                     found[FindingsKey(*row[:-1])] = row.findings
         return found
 
+    @repeated
     def put_findings(self, findings: Mapping[FindingsKey, bytes], now: int) -> None:
         """Keep what was judged."""
         rows = [{**asdict(key), "findings": data, "judged_at": now} for key, data in findings.items()]
-        with self._database.write() as connection:
+        # In one order always: two collectors that judge the same do not wait for each other in a circle.
+        rows.sort(key=lambda row: (row["fingerprint"], row["evidence"]))
+        with self._database.write(concurrent=True) as connection:
             self._database.insert_missing(connection, _FINDINGS, rows)
 
     def _write(self, connection: Connection, release: Release) -> None:

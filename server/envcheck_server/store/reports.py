@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from envcheck_server.store import tables
 from envcheck_server.store.audit import append_deeds
-from envcheck_server.store.database import Database
+from envcheck_server.store.database import Database, repeated
 from envcheck_server.store.objects import absent_objects
 from envcheck_server.store.releases import all_releases
 from envcheck_server.store.tables import STATES
@@ -20,20 +20,7 @@ from envcheck_server.store.values import CLONED, Deed, Device, NewReport, Receip
 _STATEMENTS = tables.statements
 _MOST_KNOWN = 100_000
 
-# Written by hand, for they run once for every report of the fleet.
-_ROWS = """
-    SELECT d.device, d.state, l.labels, d.key_id, d.epoch, d.enrolled_at, d.hardware, d.seq, d.report,
-           d.statement, d.seen_at, d.received_at, d.clock_offset
-    FROM devices d JOIN label_sets l ON l.id = d.label_set
-    WHERE d.device IN (SELECT value FROM json_each(?))
-"""
-_UPDATE = """
-    UPDATE devices SET seq = ?, report = ?, statement = ?, seen_at = ?, received_at = ?, clock_offset = ?,
-           hardware = ?, results = ?, readings = ?
-    WHERE device = ?
-"""
-_QUARANTINE = "UPDATE devices SET state = ? WHERE device = ?"
-_CHANGE = "INSERT INTO changes (device, epoch, seq, at, statement) VALUES (?, ?, ?, ?, ?)"
+_Judge = Callable[[Device | None, NewReport], Receipt]
 
 
 class ReportTable:
@@ -41,36 +28,22 @@ class ReportTable:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # Statements all of whose objects are here. An object that a statement refers to is never removed.
+        # Statements that are stored, and all of whose objects are here.
         self._complete: set[int] = set()
 
-    def receive(
-        self, batch: Sequence[NewReport], judge: Callable[[Device | None, NewReport], Receipt]
-    ) -> list[Received]:
+    @repeated
+    def receive(self, batch: Sequence[NewReport], judge: _Judge) -> list[Received]:
         """Store every report that `judge` calls "stored"; durable when this returns."""
-        with self._database.write() as connection:
-            rows = _rows(connection, sorted({new.device for new in batch}))
-            before = dict(rows)
-            receipts: list[tuple[Receipt, Device | None]] = []
-            for new in batch:
-                row = rows.get(new.device)
-                receipt = judge(row, new)
-                receipts.append((receipt, row))
-                if row is not None:
-                    rows[new.device] = _after(row, new, receipt)
-            stored = [
-                (new, row)
-                for new, (receipt, row) in zip(batch, receipts, strict=True)
-                if receipt == "stored" and row is not None
-            ]
-            self._write(connection, stored)
-            _quarantine(connection, before, rows, receipts, batch)
+        with self._database.write(concurrent=True) as connection:
+            before = _rows(self._database, connection, sorted({new.device for new in batch}))
+            judged = _judge(batch, before, judge)
+            self._write(connection, judged)
+            append_deeds(connection, _quarantines(judged))
             missing = self._missing(connection, [new.statement for new in batch])
             releases = all_releases(connection, retired=False)
-        self._learn(missing)
+        self._learn(missing, {one.new.statement.id for one in judged if one.receipt == "stored"})
         return [
-            Received(receipt, row, missing.get(new.statement.id, []), releases)
-            for new, (receipt, row) in zip(batch, receipts, strict=True)
+            Received(one.receipt, one.row, missing.get(one.new.statement.id, []), releases) for one in judged
         ]
 
     def statements(self, ids: Collection[int]) -> dict[int, Statement]:
@@ -80,33 +53,34 @@ class ReportTable:
             found = [_statement_of(row) for row in connection.execute(query)]
         return {statement.id: statement for statement in found}
 
-    def _write(self, connection: Connection, stored: list[tuple[NewReport, Device]]) -> None:
-        if not stored:
-            return
-        self._write_statements(connection, {new.statement.id: new.statement for new, _ in stored})
-        connection.exec_driver_sql(_UPDATE, [_update_values(new, row) for new, row in stored])
+    def _write(self, connection: Connection, judged: list[_Judged]) -> None:
+        stored = [one for one in judged if one.receipt == "stored" and one.row is not None]
+        self._write_statements(connection, {one.new.statement.id: one.new.statement for one in stored})
+        # The last that became of each device, in the order of their ids.
+        after = {one.new.device: one for one in judged if one.changes}
+        last = {one.new.device: one.new for one in stored}
+        if after:
+            rows = [_row_values(after[name].after, last.get(name)) for name in sorted(after)]
+            self._database.hot.update(connection, rows)
         changed = [
             (new.device, new.epoch, new.seq, new.received_at, new.statement.id)
-            for new, row in stored
-            if row.statement != new.statement.id
+            for new, row in ((one.new, one.row) for one in stored)
+            if row is not None and row.statement != new.statement.id
         ]
         if changed:
-            connection.exec_driver_sql(_CHANGE, changed)
+            self._database.hot.change(connection, sorted(changed))
 
     def _write_statements(self, connection: Connection, statements: dict[int, Statement]) -> None:
         fresh = [statement for number, statement in statements.items() if number not in self._complete]
-        self._database.insert_missing(
-            connection,
-            _STATEMENTS,
-            [
-                {
-                    "id": statement.id,
-                    "fingerprint": statement.fingerprint,
-                    "evidence": json.dumps(statement.evidence, sort_keys=True),
-                }
-                for statement in fresh
-            ],
-        )
+        rows = [
+            {
+                "id": statement.id,
+                "fingerprint": statement.fingerprint,
+                "evidence": json.dumps(statement.evidence, sort_keys=True),
+            }
+            for statement in sorted(fresh, key=lambda statement: statement.id)
+        ]
+        self._database.insert_missing(connection, _STATEMENTS, rows)
 
     def _missing(self, connection: Connection, statements: list[Statement]) -> dict[int, list[str]]:
         """Return, by statement, the objects it needs that are not here. Known statements need none."""
@@ -116,17 +90,47 @@ class ReportTable:
                 missing[statement.id] = absent_objects(self._database, connection, statement.objects())
         return missing
 
-    def _learn(self, missing: dict[int, list[str]]) -> None:
+    def _learn(self, missing: dict[int, list[str]], stored: set[int]) -> None:
         if len(self._complete) > _MOST_KNOWN:
             self._complete.clear()
-        self._complete.update(number for number, absent in missing.items() if not absent)
+        self._complete.update(number for number, absent in missing.items() if not absent and number in stored)
 
 
-def _rows(connection: Connection, devices: list[str]) -> dict[str, Device]:
-    rows = connection.exec_driver_sql(_ROWS, (json.dumps(devices),))
+class _Judged:
+    """A report, what it is to its device, and the device before and after it."""
+
+    __slots__ = ("after", "new", "receipt", "row")
+
+    def __init__(self, new: NewReport, receipt: Receipt, row: Device | None) -> None:
+        self.new = new
+        self.receipt = receipt
+        self.row = row
+        self.after = None if row is None else _after(row, new, receipt)
+
+    @property
+    def changes(self) -> bool:
+        return self.after is not self.row
+
+
+def _judge(batch: Sequence[NewReport], before: dict[str, Device], judge: _Judge) -> list[_Judged]:
+    """Judge in order: each report finds its device as the one before it left it."""
+    rows = dict(before)
+    judged = []
+    for new in batch:
+        row = rows.get(new.device)
+        one = _Judged(new, judge(row, new), row)
+        judged.append(one)
+        if one.after is not None:
+            rows[new.device] = one.after
+    return judged
+
+
+def _rows(database: Database, connection: Connection, devices: list[str]) -> dict[str, Device]:
     labels: dict[str, dict[str, str]] = {}
     found: dict[str, Device] = {}
-    for device, state, text, key_id, epoch, enrolled_at, hardware, seq, report, *rest in rows:
+    for device, state, text, key_id, epoch, enrolled_at, hardware, seq, report, *rest in database.hot.rows(
+        connection, devices
+    ):
         if text not in labels:
             labels[text] = json.loads(text)
         state_name, digest = STATES[state], report.hex()
@@ -137,7 +141,7 @@ def _rows(connection: Connection, devices: list[str]) -> dict[str, Device]:
 
 
 def _after(row: Device, new: NewReport, receipt: Receipt) -> Device:
-    """Return what the row will be, for the next report of the same device in this batch."""
+    """Return what the row will be."""
     if receipt == "stored":
         return replace(
             row,
@@ -147,59 +151,42 @@ def _after(row: Device, new: NewReport, receipt: Receipt) -> Device:
             seen_at=new.seen_at,
             received_at=new.received_at,
             clock_offset=new.clock_offset,
-            hardware=_hardware(new, row),
+            # A report that says nothing of the hardware takes nothing back.
+            hardware=new.hardware or row.hardware,
         )
     return replace(row, state="quarantined") if receipt in CLONED else row
 
 
-def _hardware(new: NewReport, row: Device) -> str:
-    """Return what is known of the hardware: a report that says nothing of it takes nothing back."""
-    return new.hardware or row.hardware
-
-
-def _update_values(new: NewReport, row: Device) -> tuple[Any, ...]:
+def _row_values(device: Device | None, last: NewReport | None) -> tuple[Any, ...]:
+    """Return a row for `Hot.update`: None keeps the results and readings that are there."""
+    assert device is not None  # noqa: S101  (only devices that are there are changed)
     return (
-        new.seq,
-        bytes.fromhex(new.report),
-        new.statement.id,
-        new.seen_at,
-        new.received_at,
-        new.clock_offset,
-        _hardware(new, row),
-        new.results,
-        new.readings,
-        new.device,
+        device.device,
+        STATES.index(device.state),
+        device.seq,
+        bytes.fromhex(device.report),
+        device.statement,
+        device.seen_at,
+        device.received_at,
+        device.clock_offset,
+        device.hardware,
+        last.results if last is not None else None,
+        last.readings if last is not None else None,
     )
 
 
-def _quarantine(
-    connection: Connection,
-    before: dict[str, Device],
-    after: dict[str, Device],
-    receipts: Sequence[tuple[Receipt, Device | None]],
-    batch: Sequence[NewReport],
-) -> None:
-    quarantined = {
-        name
-        for name, row in after.items()
-        if row.state == "quarantined" and before[name].state != "quarantined"
-    }
-    if not quarantined:
-        return
-    state = STATES.index("quarantined")
-    connection.exec_driver_sql(_QUARANTINE, [(state, name) for name in sorted(quarantined)])
-    deeds = {
-        new.device: Deed(
-            new.received_at,
-            f"key:{new.key_id}",
+def _quarantines(judged: list[_Judged]) -> list[Deed]:
+    return [
+        Deed(
+            one.new.received_at,
+            f"key:{one.new.key_id}",
             "device.quarantine",
-            new.device,
-            {"why": receipt, "seq": new.seq, "hardware": new.hardware},
+            one.new.device,
+            {"why": one.receipt, "seq": one.new.seq, "hardware": one.new.hardware},
         )
-        for new, (receipt, _) in zip(batch, receipts, strict=True)
-        if receipt in CLONED and new.device in quarantined
-    }
-    append_deeds(connection, list(deeds.values()))
+        for one in judged
+        if one.changes and one.receipt in CLONED and one.row is not None and one.row.state != "quarantined"
+    ]
 
 
 def _statement_of(row: Any) -> Statement:

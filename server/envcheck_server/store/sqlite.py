@@ -2,116 +2,131 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, create_engine, event, func, select
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
 
 from envcheck.errors import BadInput
-from envcheck_server.store import tables
-from envcheck_server.store.audit import AuditTable
+from envcheck_server.store.common import SqlStore, check_revision
 from envcheck_server.store.database import Database
-from envcheck_server.store.devices import DeviceTable
-from envcheck_server.store.expected import ExpectedTable, PreauthorisedTable
-from envcheck_server.store.fleet import FleetTable
-from envcheck_server.store.interface import (
-    Audit,
-    Devices,
-    Expected,
-    Fleet,
-    Objects,
-    Preauthorisations,
-    Releases,
-    Reports,
-    Tokens,
-    Waivers,
-)
-from envcheck_server.store.migrate import current_revision, newest_revision, upgrade
-from envcheck_server.store.objects import ObjectTable
-from envcheck_server.store.releases import ReleaseTable
-from envcheck_server.store.reports import ReportTable
-from envcheck_server.store.tokens import TokenTable
-from envcheck_server.store.waivers import WaiverTable
+from envcheck_server.store.interface import StoreBusy, StoreFull
 
 _WAIT_S = 10.0
 # Connections that are kept; while more threads read, there are more.
 _READERS = 4
 
+_ROWS = """
+    SELECT d.device, d.state, l.labels, d.key_id, d.epoch, d.enrolled_at, d.hardware, d.seq, d.report,
+           d.statement, d.seen_at, d.received_at, d.clock_offset
+    FROM devices d JOIN label_sets l ON l.id = d.label_set
+    WHERE d.device IN (SELECT value FROM json_each(?))
+"""
+_UPDATE = """
+    UPDATE devices SET state = ?, seq = ?, report = ?, statement = ?, seen_at = ?, received_at = ?,
+           clock_offset = ?, hardware = ?, results = coalesce(?, results), readings = coalesce(?, readings)
+    WHERE device = ?
+"""
+_CHANGE = "INSERT INTO changes (device, epoch, seq, at, statement) VALUES (?, ?, ?, ?, ?)"
 
-class SqliteStore:
+
+class SqliteHot:
+    """The hot statements; the one writer excludes all others by itself."""
+
+    def rows(self, connection: Connection, devices: Sequence[str]) -> list[Sequence[Any]]:
+        """Return the devices' rows."""
+        return list(connection.exec_driver_sql(_ROWS, (json.dumps(devices),)))
+
+    def update(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Write what reports change of devices."""
+        connection.exec_driver_sql(_UPDATE, [(*row[1:], row[0]) for row in rows])
+
+    def change(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Add to the history."""
+        connection.exec_driver_sql(_CHANGE, list(rows))
+
+
+class SqliteDatabase(Database):
+    """An SQLite file in WAL mode: any number of readers beside the one writer."""
+
+    hot = SqliteHot()
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(_engine(path, writes=False), _engine(path, writes=True))
+        self._writing = threading.Lock()
+
+    def insert_missing(self, connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+        """Insert rows, leaving alone those whose primary key is there already."""
+        if rows:
+            connection.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
+
+    def among(
+        self, column: ColumnElement[Any], values: Collection[int] | Collection[str]
+    ) -> ColumnElement[bool]:
+        """Return `column IN values` for any number of values."""
+        value = func.json_each(json.dumps(list(values))).table_valued("value").c.value
+        return column.in_(select(value))
+
+    def json_at(self, column: ColumnElement[Any], *path: str) -> ColumnElement[Any]:
+        """Return the number at `path` in a column of JSON, NULL when it is not there."""
+        return func.json_extract(column, "$" + "".join(f'."{step}"' for step in path))
+
+    def held(self, query: Select[Any], table: Table) -> Select[Any]:
+        """Return the query as it is: whoever writes is alone."""
+        return query
+
+    def size(self, connection: Connection) -> int:
+        """Return how many bytes the database has on the disk."""
+        pages = int(connection.exec_driver_sql("PRAGMA page_count").scalar_one())
+        return pages * int(connection.exec_driver_sql("PRAGMA page_size").scalar_one())
+
+    def sizes(self, connection: Connection) -> dict[str, int]:
+        """Return bytes on the disk by table; empty where SQLite was built without such a count."""
+        built = connection.exec_driver_sql("SELECT sqlite_compileoption_used('ENABLE_DBSTAT_VTAB')")
+        if not built.scalar():
+            return {}
+        rows = connection.exec_driver_sql(
+            "SELECT m.tbl_name, sum(s.pgsize) FROM dbstat s JOIN sqlite_schema m ON m.name = s.name"
+            " WHERE s.aggregate = TRUE GROUP BY m.tbl_name"
+        )
+        return {name: int(size) for name, size in rows}
+
+    @contextmanager
+    def _begin(self, *, concurrent: bool, alone: bool) -> Iterator[Connection]:
+        with self._writing, self.writer.begin() as connection:
+            yield connection
+
+    def _explain(self, error: DBAPIError) -> Exception | None:
+        reason = str(error.orig)
+        if any(sign in reason for sign in ("full", "disk I/O error", "readonly")):
+            return StoreFull("the collector's disk is full or failing", "make room on it")
+        if "locked" in reason or "busy" in reason or "unable to open" in reason:
+            return StoreBusy("the collector's database is not available", "try again")
+        return None
+
+
+class SqliteStore(SqlStore):
     """A Store in one file. Several processes may open it; one of them writes at a time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # Beside the database: where there is room for it, and not in memory as /tmp may be.
-        self.scratch: Path | None = path.parent
         _make_directory(path)
-        self._database = Database(_engine(path, writes=False), _engine(path, writes=True))
-        self.tokens: Tokens = TokenTable(self._database)
-        self.devices: Devices = DeviceTable(self._database)
-        self.reports: Reports = ReportTable(self._database)
-        self.objects: Objects = ObjectTable(self._database)
-        self.releases: Releases = ReleaseTable(self._database)
-        self.fleet: Fleet = FleetTable(self._database)
-        self.audit: Audit = AuditTable(self._database)
-        self.expected: Expected = ExpectedTable(self._database)
-        self.preauthorised: Preauthorisations = PreauthorisedTable(self._database)
-        self.waivers: Waivers = WaiverTable(self._database)
-
-    def together(self) -> AbstractContextManager[None]:
-        """Make one transaction of everything that this thread reads and writes inside the block."""
-        return self._database.together()
-
-    def check(self) -> None:
-        """Raise StoreBusy or StoreFull unless the store can be read and written."""
-        with self._database.write() as connection:
-            # Rewrites what is there: enough to need room in the log, and it changes nothing.
-            connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
-
-    def migrate(self) -> tuple[str, str]:
-        """Bring the schema to the newest revision; return the revision before and after."""
-        with self._database.write() as connection:
-            before = current_revision(connection)
-            upgrade(connection)
-            return before, current_revision(connection)
-
-    def revision(self) -> str:
-        """Return the schema's revision, "" for an empty database."""
-        with self._database.read() as connection:
-            return current_revision(connection)
-
-    def stats(self) -> dict[str, int]:
-        """Return row counts by table, and the size of the database in bytes as `bytes`."""
-        with self._database.read() as connection:
-            counts = {
-                name: connection.scalar(select(func.count()).select_from(table)) or 0
-                for name, table in tables.metadata.tables.items()
-            }
-            return {**counts, "bytes": _size(connection)}
-
-    def close(self) -> None:
-        """Let go of every connection."""
-        self._database.close()
+        # Uploads lie beside the database: where there is room for them, and not in memory as /tmp may be.
+        super().__init__(SqliteDatabase(path), f"the database {path}", path.parent)
 
 
 def open_sqlite(path: Path) -> SqliteStore:
     """Open a store whose schema is the newest; raises BadInput when it is not, or the file is none."""
     store = SqliteStore(path)
-    try:
-        found = store.revision()
-    except Exception:
-        store.close()
-        raise
-    if found != newest_revision():
-        store.close()
-        what = f"has the schema {found}" if found else "holds no collector's data"
-        raise BadInput(
-            f"the database {path} {what}; this envcheck-server needs {newest_revision()}",
-            "run: envcheck-server migrate",
-        )
+    check_revision(store)
     return store
 
 
@@ -125,11 +140,6 @@ def _make_directory(path: Path) -> None:
         raise BadInput(
             f"the database {path} can't be opened: {error.strerror}", "name another with --database"
         ) from None
-
-
-def _size(connection: Connection) -> int:
-    pages = int(connection.exec_driver_sql("PRAGMA page_count").scalar_one())
-    return pages * int(connection.exec_driver_sql("PRAGMA page_size").scalar_one())
 
 
 def _engine(path: Path, *, writes: bool) -> Engine:
