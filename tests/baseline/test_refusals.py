@@ -159,8 +159,54 @@ def test_the_same_with_good_input_is_not_refused(create: Create) -> None:
 
 
 def test_weights_in_other_files_are_refused_before_anything_runs(create: Create, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"keeps weights in another file: 'weights\.bin'"):
+    with pytest.raises(BadInput, match=r"keeps weights in another file: 'weights\.bin'") as refused:
         create(Material(source(external(tmp_path), "model"), source(INPUTS, "inputs")), "tiny@1")
+    assert "external_data=False" in refused.value.hint
+
+
+def elsewhere(place: str, model: bytes) -> bytes:
+    """The same model with its weights at another place."""
+    changed = onnx.load_from_string(model)
+    for entry in changed.graph.initializer[0].external_data:
+        if entry.key == "location":
+            entry.value = place
+    return bytes(changed.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("place", "how"),
+    [
+        ("/etc/passwd", "an absolute path"),
+        ("C:\\weights.bin", "an absolute path"),
+        ("../weights.bin", "outside of its directory"),
+        ("a/../../weights.bin", "outside of its directory"),
+        ("a\\..\\..\\weights.bin", "outside of its directory"),
+        ("link.bin", "a link out of its directory"),
+        ("linked/weights.bin", "a link out of its directory"),
+    ],
+)
+def test_weights_out_of_the_models_directory_are_refused(
+    place: str, how: str, create: Create, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (tmp_path / "weights.bin").write_bytes(b"secret")
+    (folder / "link.bin").symlink_to(tmp_path / "weights.bin")
+    (folder / "linked").symlink_to(tmp_path)
+    model = Source(elsewhere(place, external(folder)), "m.onnx", folder)
+    with pytest.raises(BadInput) as refused:
+        create(Material(model, source(INPUTS, "inputs")), "tiny@1")
+    assert f"{how}: refused before anything is loaded" in refused.value.message
+    assert "onnx.load" not in refused.value.hint
+
+
+def test_more_weights_than_one_file_holds_are_told_as_such(create: Create, tmp_path: Path) -> None:
+    model = Source(external(tmp_path), "m.onnx", tmp_path)
+    with (tmp_path / "weights.bin").open("r+b") as file:
+        file.truncate(3_000_000_000)
+    with pytest.raises(BadInput, match=r"is 3\.0 GB; one ONNX file holds 2 GB") as refused:
+        create(Material(model, source(INPUTS, "inputs")), "tiny@1")
+    assert "quantise" in refused.value.hint
 
 
 @pytest.mark.parametrize("release", ["digits", "Digits@1", "digits@", "@1", "a b@1", "../x@1", "digits@1/2"])

@@ -157,6 +157,15 @@ def test_no_such_model_is_named(files: Path, commands: Commands) -> None:
     assert said.err.startswith(f"error: there is no such model: {files / 'no.onnx'}")
 
 
+def test_a_model_above_two_gigabytes_is_refused_unread(files: Path, create: Any) -> None:
+    with (files / "model.onnx").open("r+b") as file:
+        file.truncate(2**31)
+    said = create()
+    assert said.code == 2
+    assert "model.onnx is larger than 2 GB, which no ONNX file can be" in said.err
+    assert "quantise it" in said.err
+
+
 def test_remarks_go_to_stderr(files: Path, create: Any) -> None:
     (files / "inputs.npz").write_bytes(npz({"x": SAMPLES[:2]}))
     said = create()

@@ -263,6 +263,15 @@ def nested(depth: int) -> bytes:
     return b"\x08\x08" + field(7, graph + field(12, field(1, b"y")))
 
 
+def test_tensors_in_attributes_may_lie_elsewhere_too() -> None:
+    tensor = helper.make_tensor("v", FLOAT, [1], [0.0])
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+    node = helper.make_node("ConstantOfShape", ["s"], ["y"], value=tensor)
+    model = model_bytes([node], [value("s", TensorProto.INT64, [1])], [value("y", FLOAT, None)])
+    assert read_graph(model, "m").external_data == ["/etc/passwd"]
+
+
 def test_nesting_is_bounded() -> None:
     assert read_graph(nested(20), "m").operators == {"Loop": 20}
     for depth in (40, 5000):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from envcheck.baseline.edge_cases import add_edge_cases
+from envcheck.baseline.external import MAX_MODEL, refuse_external, too_large
 from envcheck.baseline.subnormals import count_subnormals
 from envcheck.contract.baseline import Graph
 from envcheck.errors import BadInput
@@ -19,16 +21,16 @@ if TYPE_CHECKING:
     from envcheck.smoke.arrays import Array
 
 ENOUGH_SAMPLES = 16
-_MAX_MODEL = 2**31 - 1
 _LABELS_HINT = "labels are an npz with one array of class numbers, one for each sample"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file's bytes, and what to call it in errors."""
+    """A file's bytes, what to call it in errors, and the directory that it lies in where it is a file."""
 
     data: bytes
     name: str
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -91,18 +93,11 @@ def prepare(material: Material, *, edge_cases: bool = False) -> Prepared:
 
 
 def _read_model(model: Source) -> Graph:
-    if len(model.data) > _MAX_MODEL:
-        raise BadInput(
-            f"{model.name} is larger than 2 GB, which no ONNX file can be",
-            "export a smaller or a quantised model; weights in files beside it are not supported",
-        )
+    if len(model.data) > MAX_MODEL:
+        raise too_large(model.name)
     graph = read_graph(model.data, model.name)
     if graph.external_data:
-        raise BadInput(
-            f"{model.name} keeps weights in another file: {graph.external_data[0][:200]!r}",
-            "a bundle holds the model as one file: "
-            "python -c \"import onnx; onnx.save(onnx.load('IN.onnx'), 'OUT.onnx')\"",
-        )
+        raise refuse_external(model.name, len(model.data), graph.external_data, model.folder)
     return graph
 
 

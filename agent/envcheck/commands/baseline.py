@@ -111,10 +111,10 @@ def create(
         deadline_s=require_deadline(deadline),
     )
     material = Material(
-        model=_source(model, "model"),
+        model=_model(model),
         inputs=_source(inputs, "file of inputs"),
         labels=None if labels is None else _source(labels, "file of labels"),
-        float_model=None if float_model is None else _source(float_model, "model"),
+        float_model=None if float_model is None else _model(float_model),
     )
     signing = None if key is None else _private_key(key)
     written = _writable(output or Path(f"{name}.envcheck"), model, inputs, labels, float_model, key)
@@ -233,6 +233,16 @@ def _source(path: Path, what: str) -> Source:
     from envcheck.baseline.material import Source
 
     return Source(read_file(path, what), str(path))
+
+
+def _model(path: Path) -> Source:
+    from envcheck.baseline.external import MAX_MODEL, too_large
+    from envcheck.baseline.material import Source
+
+    # Before gigabytes are read.
+    if path.is_file() and path.stat().st_size > MAX_MODEL:
+        raise too_large(str(path))
+    return Source(read_file(path, "model"), str(path), path.parent)
 
 
 def _private_key(path: Path) -> Ed25519PrivateKey:

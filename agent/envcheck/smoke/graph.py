@@ -65,7 +65,9 @@ def _read(message: Message, model: bytes) -> Graph:
         outputs=outputs,
         quantised=count_schemes(nodes),
         random=sorted({_label(node) for node, scope in nodes.each() if _is_random(node, scope)}),
-        external_data=sorted({place for tensor in nodes.tensors for place in _external(tensor)}),
+        external_data=sorted(
+            {place for tensor in (*nodes.tensors, *nodes.held) for place in _external(tensor)}
+        ),
         parameters=weights.total(),
         weights=dict(sorted(weights.items())),
     )

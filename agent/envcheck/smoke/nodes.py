@@ -99,11 +99,15 @@ class Scope:
 
 @dataclass
 class Nodes:
-    """All nodes of a model. `tensors` are all its constants; `functions` what it defines itself."""
+    """All nodes of a model.
+
+    `tensors` are all its constants, `held` tensors that attributes hold; `functions` what it defines itself.
+    """
 
     main: Scope = field(default_factory=Scope)
     scopes: list[Scope] = field(default_factory=list)
     tensors: list[Message] = field(default_factory=list)
+    held: list[Message] = field(default_factory=list)
     functions: set[tuple[str, str]] = field(default_factory=set)
 
     def each(self) -> Iterator[tuple[Node, Scope]]:
@@ -153,6 +157,8 @@ def _read_body(holder: Message, number: int, scope: Scope, found: Nodes, depth: 
         scope.producers.update(dict.fromkeys(filter(None, node.outputs), node))
         _add_constant(node, scope, found)
         for attribute in node.attributes.values():
+            for number_of_tensors in (5, 10):
+                found.held.extend(attribute.messages(number_of_tensors))
             for number_of_graphs in (6, 11):
                 for graph in attribute.messages(number_of_graphs):
                     _read_graph(graph, found, scope, depth + 1)
