@@ -28,5 +28,5 @@ def test_a_value_shows_its_fields() -> None:
 
 
 def test_a_machine_seen_by_another_process_is_the_same_otherwise() -> None:
-    host = Host("/mnt", {"A": "1"}).of_process(7)
+    host = Host("/mnt", {"A": "1"}).seen_by("7", "")
     assert (host.base, host.environ, host.process) == ("/mnt", {"A": "1"}, "7")

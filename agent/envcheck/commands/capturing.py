@@ -47,9 +47,10 @@ def run(
     form = _form(form, as_json=as_json, output=output)
     if wheels and form != "pylock":
         raise BadInput("--wheels is for --format pylock only")
-    host, target = _target(named)
+    until = time.monotonic() + limit
+    host, target = _target(named, until)
     # The interpreter is asked before the rest is imported: both take their time side by side.
-    asking = Asking(target, host, time.monotonic() + limit, sections or tuple(ASKING_SECTIONS))
+    asking = Asking(target, host, until, sections or tuple(ASKING_SECTIONS))
     _import_msgspec()
     from envcheck.contract.fingerprint import SECTION_NAMES
     from envcheck.facts import gather
@@ -58,7 +59,7 @@ def run(
         target,
         host=host,
         sections=sections or SECTION_NAMES,
-        deadline_s=limit,
+        deadline_s=max(0.0, until - time.monotonic()),
         asking=asking,
         verify=verify,
     )
@@ -101,12 +102,15 @@ def _form(form: str | None, *, as_json: bool, output: str | None) -> str:
     return form or ("json" if as_json or output is not None else "text")
 
 
-def _target(named: dict[str, str | None]) -> tuple[Host, Target]:
-    """Find the machine and the target that options and configuration name; the options go first."""
+def _target(named: dict[str, str | None], until: float) -> tuple[Host, Target]:
+    """Find the machine and the target that options and configuration name; the options go first.
+
+    Whoever has to be asked for it (systemd, an engine) may take until `until`, in monotonic seconds.
+    """
     from envcheck.facts.host import Host, Target, resolve_target
 
     root = named.get("root")
-    host = Host() if root is None else Host(root=_directory(root))
+    host = Host(until=until) if root is None else Host(root=_directory(root), until=until)
     # A tree is another machine than the one that this one's configuration is about.
     configured = _configured(named.get("config")) if host.live or named.get("config") else {}
     if named.get("container"):

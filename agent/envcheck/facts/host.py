@@ -9,6 +9,7 @@ import errno
 import os
 import stat
 import sys
+import time
 
 from envcheck.errors import BadInput
 from envcheck.facts.frozen import Frozen
@@ -52,15 +53,16 @@ class Host(Frozen):
     links in it lead nowhere outside, and what only the running kernel can tell is not asked.
     `process` is whose /proc/self is read: the serving process's, where one runs. `files` is the root
     directory of that process where it has another than this machine's (a container). Either may be UNSEEN:
-    then reading there is not permitted.
+    then reading there is not permitted. No process runs longer than `until`, in monotonic seconds.
     """
 
-    __slots__ = ("base", "begin", "environ", "files", "process")
+    __slots__ = ("base", "begin", "environ", "files", "process", "until")
     base: str
     environ: Mapping[str, str]
     begin: Callable[..., Begun]
     process: str
     files: str
+    until: float
 
     def __init__(
         self,
@@ -69,8 +71,9 @@ class Host(Frozen):
         begin: Callable[..., Begun] = begin,
         process: str = "self",
         files: str = "",
+        until: float = float("inf"),
     ) -> None:
-        self._set(base=str(root), environ=environ, begin=begin, process=process, files=files)
+        self._set(base=str(root), environ=environ, begin=begin, process=process, files=files, until=until)
 
     @property
     def root(self) -> Path:
@@ -81,7 +84,7 @@ class Host(Frozen):
 
     def seen_by(self, process: str, files: str) -> Host:
         """Return this machine as a process sees it (its id, `self` or UNSEEN), whose root is `files`."""
-        return Host(self.base, self.environ, self.begin, process, files)
+        return Host(self.base, self.environ, self.begin, process, files, self.until)
 
     @property
     def tree(self) -> str:
@@ -104,7 +107,7 @@ class Host(Frozen):
     ) -> Ended:
         """Run a process to its end, bounded: see `process.py`."""
         begun = self.begin(command, environ=environ, stdin=stdin, rights=rights)
-        return begun.end(deadline_s)
+        return begun.end(min(deadline_s, max(0.0, self.until - time.monotonic())))
 
     def read(self, path: str, limit: int = FILE_LIMIT, at: int = 0) -> bytes:
         """Return `limit` bytes of a file from `at` on. Raises OSError; a named pipe does not block."""
@@ -338,7 +341,9 @@ def checked(target: Target, host: Host, *, on_disk: bool = False) -> Target:
     """Return the target if it is Python 3; raises BadInput. `on_disk` lets through what can't run here."""
     command = target.command("-S", "-c", _CHECK)
     environ, rights = target.starting(host), target.rights
-    ended = host.run(command, environ=environ, deadline_s=_CHECK_DEADLINE_S, rights=rights)
+    # The sections need some of the time, to say so.
+    limit = min(_CHECK_DEADLINE_S, (host.until - time.monotonic()) / 2)
+    ended = host.run(command, environ=environ, deadline_s=limit, rights=rights)
     if ended.timed_out or ended.stdout.strip().endswith(b"python3"):
         return target
     if ended.problem:
