@@ -231,6 +231,45 @@ class TestRuntime:
         )
         assert "swapped" not in why("evidence.outputs.a", bare, outputs=undescribed).cause
 
+    def test_permuted_classes(self) -> None:
+        described = {"low": -9.0, "high": 9.0, "mean": 0.0, "deviation": 4.0}
+        held_to = reference(evidence=evidence(bundle="", outputs={"logits": metrics(**described)}))
+        rolled = metrics(**described, rmse=5.0, max_abs=18.0)
+        finding = why(LOGITS, held_to, outputs={"logits": rolled})
+        assert finding.cause.startswith("the same numbers stand in another order")
+        perturbed = metrics(**described, rmse=1e-3, max_abs=1e-2)
+        assert "order" not in why(LOGITS, held_to, outputs={"logits": perturbed}).cause
+
+    def test_runs_that_differ_among_themselves(self) -> None:
+        finding = why(LOGITS, outputs=OFF, repeatable=False)
+        assert finding.cause.startswith("runs of the same inputs differ among themselves here")
+        assert why("evidence.repeatable", repeatable=False).cause == finding.cause
+
+    def test_nan_of_the_model_itself(self) -> None:
+        broken = metrics(problem="non-finite", rmse=None, max_abs=None, decisions=None)
+        finding = why(LOGITS, outputs={"logits": broken})
+        assert finding.cause.startswith("NaN or infinity where training had numbers; not known")
+
+    def test_another_architecture_is_told_as_one(self) -> None:
+        device = shared(system=ok(machine="aarch64"), cpu=ok(isa=["asimd", "sme"]))
+        there = Runtime(python="3.11.7", onnxruntime="1.32.0", numpy="2.4.6", cpu_features=["AVX2", "FMA3"])
+        here = msgspec.structs.replace(there, python="3.11.2", cpu_features=["ASIMD"])
+        held_to = reference(evidence=evidence(bundle="", runtime=there))
+        finding = why(LOGITS, held_to, device, outputs=OFF, runtime=here)
+        assert finding.cause == (
+            "not proven; what runs the model differs from training: the architecture: aarch64 here, "
+            "x86_64 in training"
+        )
+        assert "mlas.disable_kleidiai" in finding.hint
+
+    def test_of_one_architecture_what_the_cpu_lacks_is_told(self) -> None:
+        there = Runtime(python="3.11.7", onnxruntime="1.32.0", numpy="2.4.6", cpu_features=["AVX2", "FMA3"])
+        here = msgspec.structs.replace(there, cpu_features=["FMA3"])
+        held_to = reference(evidence=evidence(bundle="", runtime=there))
+        finding = why(LOGITS, held_to, outputs=OFF, runtime=here)
+        assert finding.cause.endswith("the CPU lacks AVX2")
+        assert "ORT_ENABLE_BASIC" in finding.hint
+
     def test_two_flavours(self) -> None:
         both = {**ORT, "flavours": {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.23.2"}}
         device = shared(
@@ -361,6 +400,34 @@ class TestEndings:
             "memory does not suffice: the model needed 700 MB in training, and this device gives 256 MiB"
         )
         assert finding.hint == "old", "what the smoke process said mends it stays where there is no better"
+
+    def test_more_memory_than_training_ever_needed(self) -> None:
+        held_to = reference(readings=SmokeReadings(peak_memory_mb=60.0))
+        finding = self.ended(shared(), held_to, status="memory", stage="run")
+        assert finding.cause == (
+            "memory does not suffice, though training needed 60 MB and this device gives 4096 MiB: another "
+            "model asks for more, or the process is limited to less"
+        )
+
+    def test_a_damaged_installation(self) -> None:
+        reason = "ImportError: cannot import name 'onnxruntime_validation' from 'onnxruntime.capi'"
+        finding = self.ended(shared(), stage="import", reason=reason)
+        assert finding.cause.startswith("onnxruntime 1.32.0 is installed, but not whole")
+        assert finding.hint == "pip install --force-reinstall --no-deps onnxruntime==1.32.0"
+        numpy = self.ended(shared(), stage="import", reason="ImportError: import numpy failed")
+        assert numpy.hint == "pip install --force-reinstall --no-deps numpy==2.4.6"
+
+    def test_an_older_onnxruntime_that_has_no_such_kernel(self) -> None:
+        device = shared(
+            python=ok(version="3.8.18", implementation="cpython"),
+            onnxruntime=ok(version="1.16.3", flavours={"onnxruntime": "1.16.3"}),
+            packages=ok(numpy=package("1.24.4"), onnxruntime=package("1.16.3")),
+        )
+        finding = self.ended(device, reason="this onnxruntime has no kernel for ConvInteger (opset 10)")
+        assert finding.cause == "onnxruntime 1.16.3 does not run what 1.32.0 ran in training"
+        assert finding.hint == (
+            "serve the model with Python 3.11 to 3.14: Python 3.8 can have onnxruntime 1.19.2 at most"
+        )
 
     def test_no_wheel_for_this_python(self) -> None:
         device = shared(

@@ -30,7 +30,7 @@ class FloorOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     of training's spread by which what describes an output may differ.
     """
 
-    factor: float = 3.0
+    factor: float = 2.0
     provider_factor: float = 8.0
     quantised_factor: float = 2.0
     compute: str = "fp32"

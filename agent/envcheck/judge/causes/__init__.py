@@ -11,34 +11,32 @@ from collections.abc import Sequence
 import msgspec
 
 from envcheck.contract.verdict import Finding
+from envcheck.judge.causes.arrangement import another_shape, permuted, swapped, unrepeatable
 from envcheck.judge.causes.cause import CauseRule
 from envcheck.judge.causes.endings import (
+    damaged,
     illegal_instruction,
     memory,
     no_wheel,
     numpy_abi,
+    older,
     opset,
     starved,
 )
 from envcheck.judge.causes.packages import impact, wheel
 from envcheck.judge.causes.precision import bfloat16, flushed, non_finite, tf32
 from envcheck.judge.causes.providers import flavours, lost_provider
-from envcheck.judge.causes.runtime import (
-    another_shape,
-    differing,
-    not_the_machine,
-    optimisation,
-    swapped,
-)
+from envcheck.judge.causes.runtime import differing, not_the_machine, optimisation
 from envcheck.judge.causes.saturation import saturation
 from envcheck.judge.comparison import Situation
 
 _NUMBERS: tuple[CauseRule, ...] = (
-    *(another_shape, swapped, saturation, bfloat16, tf32, flushed, non_finite),
+    *(another_shape, unrepeatable, swapped, permuted),
+    *(saturation, bfloat16, tf32, flushed, non_finite),
     *(flavours, optimisation, differing, not_the_machine),
 )
 _ENDINGS: tuple[CauseRule, ...] = (
-    *(illegal_instruction, opset, no_wheel, numpy_abi, memory, starved, flavours),
+    *(illegal_instruction, opset, no_wheel, numpy_abi, memory, starved, flavours, damaged, older),
 )
 # By what a finding's path begins with; the first that fits decides.
 TABLES: tuple[tuple[str, tuple[CauseRule, ...]], ...] = (
@@ -48,6 +46,7 @@ TABLES: tuple[tuple[str, tuple[CauseRule, ...]], ...] = (
     ("evidence.placement", (lost_provider,)),
     ("evidence.fallbacks", (lost_provider,)),
     ("evidence.canaries.u8s8", (saturation,)),
+    ("evidence.repeatable", (unrepeatable,)),
     ("packages.", (wheel,)),
 )
 

@@ -12,6 +12,10 @@ from envcheck.judge.opsets import needed, oldest_for, supported, too_new
 from envcheck.judge.wheels import can_have, install_hint, pythons_since
 
 _SIGILL = 4
+_MB_PER_MIB = 1.048576
+_DAMAGED = re.compile(
+    r"cannot import name|No module named|partially initialized|import numpy failed|undefined symbol"
+)
 # onnxruntime was built for numpy 1 up to here.
 _FIRST_FOR_NUMPY_2 = (1, 19)
 
@@ -46,9 +50,14 @@ def memory(finding: Finding, situation: Situation) -> Cause | None:
     told = (
         f"the model needed {needs:.0f} MB in training" if needs else "the model needs more than it was given"
     )
-    if given is not None:
-        told += f", and this device gives {given:.0f} MiB"
-    return Cause(f"memory does not suffice: {told}")
+    if given is None or not needs or given * _MB_PER_MIB < needs:
+        told += f", and this device gives {given:.0f} MiB" if given is not None else ""
+        return Cause(f"memory does not suffice: {told}")
+    return Cause(
+        f"memory does not suffice, though training needed {needs:.0f} MB and this device gives {given:.0f} "
+        "MiB: another model asks for more, or the process is limited to less",
+        "is the model here the one that was released? does ulimit -v limit its process?",
+    )
 
 
 def available_mib(situation: Situation) -> float | None:
@@ -114,6 +123,37 @@ def no_wheel(finding: Finding, situation: Situation) -> Cause | None:
     return Cause(
         f"Python {minor_of(python)} can't have onnxruntime {wanted}, which training had",
         install_hint("onnxruntime", wanted, python),
+    )
+
+
+def damaged(finding: Finding, situation: Situation) -> Cause | None:
+    """It is installed, and can't be imported: files of it are missing or do not belong together."""
+    ending = _ending(finding, situation)
+    here = _onnxruntime(situation)
+    if ending is None or ending.stage not in ("start", "import") or not here:
+        return None
+    if not _DAMAGED.search(ending.reason):
+        return None
+    broken = "numpy" if "numpy" in ending.reason else "onnxruntime"
+    version = text(situation.device, f"packages.{broken}.version") or here
+    return Cause(
+        f"{broken} {version} is installed, but not whole: files of it are missing or are another version's",
+        f"pip install --force-reinstall --no-deps {broken}=={version}",
+    )
+
+
+def older(finding: Finding, situation: Situation) -> Cause | None:
+    """The session could not be made, and this onnxruntime is older than the one that made it in training."""
+    ending = _ending(finding, situation)
+    there = situation.reference.baseline.evidence.runtime.onnxruntime
+    ours, theirs = _version(_onnxruntime(situation)), _version(there)
+    if ending is None or ending.status != "error" or ending.stage not in ("session", "run"):
+        return None
+    if ours is None or theirs is None or ours >= theirs:
+        return None
+    return Cause(
+        f"onnxruntime {_onnxruntime(situation)} does not run what {there} ran in training",
+        install_hint("onnxruntime", there, _python(situation)),
     )
 
 

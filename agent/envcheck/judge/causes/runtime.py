@@ -1,18 +1,17 @@
-"""What runs the model differs from training: versions, options, swapped outputs; or nothing does."""
+"""What runs the model differs from training: versions, options, the processor; or nothing does."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import permutations
 
 from envcheck.contract.evidence import Evidence, OutputMetrics
+from envcheck.contract.fingerprint import SharedFingerprint
 from envcheck.contract.verdict import Finding
-from envcheck.judge.causes.cause import Cause, output_of, some, text
+from envcheck.judge.causes.cause import Cause, minor_of, output_of, some, text, texts
 from envcheck.judge.comparison import Situation
 from envcheck.judge.wheels import install_hint
 
 _LEVEL = "graph_optimization_level"
-_CLOSE = 1e-2
 
 
 def optimisation(_finding: Finding, situation: Situation) -> Cause | None:
@@ -36,63 +35,15 @@ def differing(_finding: Finding, situation: Situation) -> Cause | None:
     )
 
 
-def swapped(finding: Finding, situation: Situation) -> Cause | None:
-    """Outputs of one shape hold each other's numbers: their order was changed."""
-    here = situation.evidence.outputs if situation.evidence is not None else {}
-    there = situation.reference.baseline.evidence.outputs
-    name = finding.path.removeprefix("evidence.outputs.")
-    pair = next(
-        (
-            (one, other)
-            for one, other in permutations(sorted(set(here) & set(there)), 2)
-            if name == one and _alike(here[one], there[other]) and _alike(here[other], there[one])
-        ),
-        None,
-    )
-    if pair is None:
-        return None
-    return Cause(
-        f"the outputs {pair[0]} and {pair[1]} are swapped: each holds what the other held in training",
-        "give the outputs their names in training's order when the model is exported",
-    )
-
-
-def not_the_machine(_finding: Finding, _situation: Situation) -> Cause | None:
+def not_the_machine(finding: Finding, situation: Situation) -> Cause | None:
     """Nothing of the machine's arithmetic differs, so the model is not the one of the reference outputs."""
+    metrics = output_of(finding, situation)
+    broken = "NaN or infinity where training had numbers; " if _is_broken(metrics) else ""
     alike = "onnxruntime, numpy, Python, the provider and the CPU's features are as in training"
     return Cause(
-        f"not known: {alike}; so the weights, or the inputs, may not be those of the baseline",
+        f"{broken}not known: {alike}; so the weights, or the inputs, may not be those of the baseline",
         "does `envcheck smoke` on the training machine still agree with this bundle? if not, freeze it anew",
     )
-
-
-def another_shape(finding: Finding, situation: Situation) -> Cause | None:
-    """An output of another name, type or shape comes of another graph, not of arithmetic."""
-    metrics = output_of(finding, situation)
-    expected = situation.reference.baseline.outputs.get(finding.path.removeprefix("evidence.outputs."))
-    if not finding.path.startswith("evidence.outputs.") or (
-        metrics is not None
-        and expected is not None
-        and metrics.problem in ("", "non-finite")
-        and (metrics.dtype, metrics.shape) == (expected.dtype, expected.shape)
-    ):
-        return None
-    return Cause(
-        "another graph: names, types and shapes of outputs do not depend on the machine",
-        "freeze the baseline anew from the model that is meant",
-    )
-
-
-def _alike(here: OutputMetrics, there: OutputMetrics) -> bool:
-    """Tell whether two outputs hold the same numbers: by their digests, else by what describes them."""
-    if (here.dtype, here.shape) != (there.dtype, there.shape):
-        return False
-    if here.digest and here.digest == there.digest:
-        return True
-    pairs = [(getattr(here, name), getattr(there, name)) for name in ("low", "high", "mean", "deviation")]
-    known = [(mine, theirs) for mine, theirs in pairs if mine is not None and theirs is not None]
-    spread = (there.high or 0.0) - (there.low or 0.0)
-    return len(known) == len(pairs) and all(abs(mine - theirs) <= _CLOSE * spread for mine, theirs in known)
 
 
 def _levels(situation: Situation) -> tuple[str, str]:
@@ -100,13 +51,24 @@ def _levels(situation: Situation) -> tuple[str, str]:
     return here.get(_LEVEL, ""), situation.reference.baseline.evidence.runtime.options.get(_LEVEL, "")
 
 
+def _is_broken(metrics: OutputMetrics | None) -> bool:
+    return metrics is not None and metrics.problem == "non-finite"
+
+
 def _mend(situation: Situation) -> str:
-    """Say how the versions of training get here, or that this Python can't have them."""
+    """Say how the versions of training get here, or what else is worth a try."""
     here, there = situation.evidence, situation.reference.baseline.evidence
-    if here is None or not there.runtime.onnxruntime or here.runtime.onnxruntime == there.runtime.onnxruntime:
-        return "install the versions of training, then run again"
-    python = here.runtime.python or text(situation.device, "python.version")
-    return install_hint("onnxruntime", there.runtime.onnxruntime, python)
+    for package in ("onnxruntime", "numpy") if here is not None else ():
+        wanted = getattr(there.runtime, package)
+        if wanted and here is not None and wanted != getattr(here.runtime, package):
+            python = here.runtime.python or text(situation.device, "python.version")
+            return install_hint(package, wanted, python)
+    if "sme" in texts(situation.device, "cpu.isa"):
+        return "set the session option mlas.disable_kleidiai to 1: kernels for SME have given wrong numbers"
+    return (
+        "try graph_optimization_level ORT_ENABLE_BASIC on this device: where that is right, a fused kernel "
+        "is wrong on this CPU"
+    )
 
 
 def _differing_runtime(situation: Situation) -> list[str]:
@@ -121,10 +83,24 @@ def _differing_runtime(situation: Situation) -> list[str]:
     builds = [(side.runtime.onnxruntime, side.runtime.onnxruntime_build) for side in (here, there)]
     if builds[0] != builds[1] and builds[0][0] == builds[1][0]:
         found.append(f"another build of onnxruntime {builds[0][0]}")
+    return [
+        *found,
+        *_processor(here, there, situation),
+        *_options(here.runtime.options, there.runtime.options),
+    ]
+
+
+def _processor(here: Evidence, there: Evidence, situation: Situation) -> list[str]:
+    """Name another architecture; of one architecture, the instruction sets that are lacking."""
+    machines = [_machine(side) for side in (situation.device, situation.reference.training)]
+    if all(machines) and machines[0] != machines[1]:
+        return [f"the architecture: {machines[0]} here, {machines[1]} in training"]
     lacking = sorted(set(there.runtime.cpu_features) - set(here.runtime.cpu_features))
-    if lacking:
-        found.append(f"the CPU lacks {some(lacking)}")
-    return [*found, *_options(here.runtime.options, there.runtime.options)]
+    return [f"the CPU lacks {some(lacking)}"] if lacking else []
+
+
+def _machine(side: SharedFingerprint) -> str:
+    return text(side, "python.machine") or text(side, "system.machine")
 
 
 def _options(here: Mapping[str, str], there: Mapping[str, str]) -> list[str]:
@@ -140,6 +116,6 @@ def _pairs(here: Evidence, there: Evidence) -> tuple[tuple[str, str, str], ...]:
     return (
         ("onnxruntime", here.runtime.onnxruntime, there.runtime.onnxruntime),
         ("numpy", here.runtime.numpy, there.runtime.numpy),
-        ("Python", here.runtime.python, there.runtime.python),
+        ("Python", minor_of(here.runtime.python), minor_of(there.runtime.python)),
         ("the provider", ", ".join(here.registered), ", ".join(there.registered)),
     )
