@@ -75,9 +75,7 @@ def describe(path: "list[str]", document: "dict[str, object]") -> "dict[str, obj
     for folder in path:
         names = _new_names(folder, seen)
         links = {name[:-9].lower().replace("_", "-") for name in names if name.endswith(".egg-link")}
-        inner = [
-            name for name in names if "." not in name and os.access(_at(folder, name, "_vendor"), os.F_OK)
-        ]
+        inner = [name for name in names if "." not in name and _is(_is_there, folder, name, "_vendor")]
         for name in names:
             if name.endswith(".pth"):
                 pths[_text(name)] = _pth(_read(os.path.join(folder, name), _HEADER_LIMIT))
@@ -85,7 +83,7 @@ def describe(path: "list[str]", document: "dict[str, object]") -> "dict[str, obj
                 name == "EGG-INFO" and folder.endswith(".egg")
             ):
                 found.append(_distribution(folder, name, inner))
-        if not names and folder.endswith((".egg", ".whl", ".zip", ".pyz")) and os.path.isfile(_at(folder)):
+        if not names and folder.endswith((".egg", ".whl", ".zip", ".pyz")) and _is(os.path.isfile, folder):
             found.extend(_more("zipped")(_at(folder), _text(folder), identity))
         found.extend({"linked": _text(link)} for link in sorted(links))
         vendored.extend(_vendored(folder, name) for name in inner)
@@ -118,11 +116,19 @@ def _more(name: str) -> "Callable[..., Any]":
     return _space[name]  # type: ignore[no-any-return]
 
 
-def _is_there(*parts: str) -> bool:
-    return os.access(_at(*parts), os.F_OK)
+def _is(check: "Callable[[str], bool]", *parts: str) -> bool:
+    try:
+        return check(_at(*parts))
+    except (OSError, ValueError):
+        return False
+
+
+def _is_there(path: str) -> bool:
+    return os.access(path, os.F_OK)
 
 
 def _at(*parts: str) -> str:
+    """Return where a path really lies; raises OSError for a loop of links in a tree."""
     path = os.path.join(*parts)
     return path if _place[0] is None else _place[0](path)
 
@@ -170,10 +176,8 @@ def _libc() -> str:
 
 
 def _container() -> str:
-    for kind, mark in (("podman", "/run/.containerenv"), ("docker", "/.dockerenv")):
-        if os.access(mark, os.F_OK):
-            return kind
-    return ""
+    marks = (("podman", "/run/.containerenv"), ("docker", "/.dockerenv"))
+    return next((kind for kind, mark in marks if _is_there(mark)), "")
 
 
 def _search_path() -> "list[str]":
@@ -204,7 +208,7 @@ def _distribution(folder: str, name: str, inner: "list[str]") -> "dict[str, obje
     base = os.path.join(folder, name)
     kind = "egg-info" if name.endswith(".egg-info") else "egg" if name == "EGG-INFO" else "dist-info"
     entry = {"folder": _text(folder), "file": _text(name), "kind": kind}  # type: dict[str, object]
-    plain = kind == "egg-info" and os.path.isfile(_at(base))
+    plain = kind == "egg-info" and _is(os.path.isfile, base)
     entry["metadata"] = _header(
         base if plain else base + ("/METADATA" if kind == "dist-info" else "/PKG-INFO")
     )
@@ -320,7 +324,7 @@ def _pth(data: "bytes | None") -> "tuple[bool, bool]":
 
 def _first_file(path: "list[str]", name: str) -> "str | None":
     for folder in path:
-        if os.path.isdir(_at(folder, os.path.dirname(name))):
+        if _is(os.path.isdir, folder, os.path.dirname(name)):
             return _text_of(_read(os.path.join(folder, name), _HEADER_LIMIT))
     return None
 

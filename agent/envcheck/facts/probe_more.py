@@ -176,14 +176,21 @@ def site_path(
         path.append(site)
         try:
             names = sorted(os.listdir(at(site)))
-        except OSError:
+        except (OSError, ValueError):
             continue
         for name in names:
             if name.endswith(".pth") and not name.startswith("."):
                 for folder in _folders(site, read(os.path.join(site, name), 64 * 1024) or b""):
-                    if folder not in path and os.path.exists(at(folder)):
+                    if folder not in path and _is_there(folder, at):
                         path.append(folder)
     return path
+
+
+def _is_there(folder: str, at: "Callable[..., str]") -> bool:
+    try:
+        return os.path.exists(at(folder))
+    except OSError:  # a loop of links
+        return False
 
 
 def _folders(site: str, pth: bytes) -> "list[str]":

@@ -103,7 +103,7 @@ class Verification:
     def record(self, folder: str, info: str) -> "Iterator[tuple[str, str, str]]":
         """Yield path below the folder, hash and size of each row; byte code is left out."""
         try:
-            with open(self.resolve(os.path.join(folder, info, "RECORD")), "rb") as file:
+            with self.opened(folder, info, "RECORD") as file:
                 text = file.read(_RECORD_LIMIT).decode("utf-8", "surrogateescape")
         except OSError:
             return
@@ -120,9 +120,7 @@ class Verification:
             self.tell(info, "unread", path)
             return
         try:
-            with open(
-                os.open(self.resolve(os.path.join(folder, path)), os.O_RDONLY | os.O_NONBLOCK), "rb", 0
-            ) as file:
+            with self.opened(folder, path) as file:
                 state = os.fstat(file.fileno())
                 same = stat.S_ISREG(state.st_mode) and (not size.isdigit() or int(size) == state.st_size)
                 same = same and (not separator or self.digest(file, name) == digest.rstrip("="))
@@ -135,6 +133,10 @@ class Verification:
         self.files += 1
         if not same:
             self.tell(info, "modified", path)
+
+    def opened(self, *parts: str) -> "Any":
+        """Open a file to be read; a named pipe in its place does not block."""
+        return open(os.open(self.resolve(os.path.join(*parts)), os.O_RDONLY | os.O_NONBLOCK), "rb", 0)
 
     def digest(self, file: "Any", name: str) -> str:
         """Hash a file as RECORD writes it."""
