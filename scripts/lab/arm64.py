@@ -56,12 +56,13 @@ def command(cpu: str, requirements: tuple[str, ...]) -> tuple[str, ...]:
 
 def _root_of(cpu: str) -> Path:
     """Return a root that shows `cpu`'s own /proc/cpuinfo: links into the one root, and those files."""
+    core = cpu.partition(",")[0]
 
     def make(home: Path) -> None:
         for entry in _root().iterdir():
             if entry.name not in ("proc", "sys"):
                 (home / entry.name).symlink_to(entry)
-        features, implementer, variant, part = _CORES[cpu]
+        features, implementer, variant, part = _CORES[core]
         (home / "proc").mkdir()
         (home / "proc/cpuinfo").write_text(
             _CPUINFO.format(features=features, implementer=implementer, variant=variant, part=part)
@@ -71,7 +72,7 @@ def _root_of(cpu: str) -> Path:
         for name in ("possible", "present"):
             (processors / name).write_text("0\n")
 
-    return make_once(CACHE / f"arm64-{SUITE}-{cpu}", make)
+    return make_once(CACHE / f"arm64-{SUITE}-{core}", make)
 
 
 def _root() -> Path:

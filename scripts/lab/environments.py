@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 import arm64
-from places import CACHE, Unavailable, digest, execute, make_once
+from places import CACHE, Failed, Unavailable, digest, execute, make_once
 
 Kind = Literal["native", "x86-64", "arm64"]
 # The newest and older ones of which each Python has a wheel, held fixed so that runs repeat.
@@ -30,7 +30,11 @@ WHEELS = {
     "3.13": ("1.32.0", "1.28.0", "1.22.1"),
     "3.14": ("1.32.0",),
 }
-TRAINING = "py3.11-ort1.32.0"
+# Training is the Python that runs the lab, with the newest onnxruntime that it can have.
+RUNNING = f"{sys.version_info[0]}.{sys.version_info[1]}"
+NEWEST = WHEELS[RUNNING][0]
+TRAINING = f"py{RUNNING}-ort{NEWEST}"
+OLDEST = "py3.8-ort1.16.3"
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,12 @@ class Environment:
     kind: Kind = "native"
     cpu: str = ""
     about: str = ""
+
+    @property
+    def onnxruntime(self) -> tuple[int, ...]:
+        """The version of the onnxruntime that was installed last, major and minor."""
+        last = [name for name in self.requirements if name.startswith("onnxruntime")][-1]
+        return tuple(int(part) for part in last.partition("==")[2].split(".")[:2])
 
     @property
     def emulated(self) -> bool:
@@ -79,19 +89,19 @@ def _wheels() -> list[Environment]:
 def _flavours() -> list[Environment]:
     gpu, openvino = "onnxruntime-gpu==1.23.2", "onnxruntime-openvino==1.24.1"
     return [
-        Environment("gpu", "3.11", (gpu,), about="onnxruntime-gpu without a GPU: runs on the CPU"),
-        Environment("openvino", "3.11", (openvino,), about="onnxruntime-openvino: a second provider"),
+        Environment("gpu", RUNNING, (gpu,), about="onnxruntime-gpu without a GPU: runs on the CPU"),
+        Environment("openvino", RUNNING, (openvino,), about="onnxruntime-openvino: a second provider"),
         Environment(
             "both-flavours",
-            "3.11",
-            ("onnxruntime==1.32.0", gpu),
+            RUNNING,
+            (*_requirements(NEWEST), gpu),
             about="onnxruntime and onnxruntime-gpu installed over each other",
         ),
     ]
 
 
 def _emulated() -> list[Environment]:
-    newest = Environment("", "3.11", _requirements("1.32.0"), "x86-64")
+    newest = Environment("", RUNNING, _requirements(NEWEST), "x86-64")
     oldest = Environment("", "3.8", _requirements("1.16.3"), "x86-64")
     haswell, sandy, nehalem = "AVX2 without VNNI", "AVX without AVX2 and FMA", "SSE4.2 without AVX"
     return [
@@ -106,7 +116,7 @@ def _emulated() -> list[Environment]:
 
 def broken() -> list[Environment]:
     """Return environments in which nothing can run; they are planted faults themselves."""
-    newest = Environment("", "3.11", _requirements("1.32.0"))
+    newest = Environment("", RUNNING, _requirements(NEWEST))
     return [
         replace(newest, name="conroe", kind="x86-64", cpu="Conroe", about="SSSE3 alone"),
         replace(newest, name="arm64-foreign-cpuinfo", kind="arm64", about="x86's /proc/cpuinfo on arm64"),
@@ -119,7 +129,8 @@ def _arm64() -> list[Environment]:
     return [
         replace(newest, name="cortex-a72", cpu="cortex-a72", about="as in a Raspberry Pi 4: no dot product"),
         replace(newest, name="neoverse-n1", cpu="neoverse-n1", about="dot product, fp16 arithmetic"),
-        replace(newest, name="arm64-max", cpu="max", about="SVE, bf16, i8mm"),
+        replace(newest, name="arm64-max", cpu="max,sme=off", about="SVE, bf16, i8mm"),
+        replace(newest, name="arm64-sme", cpu="max", about="and SME, as qemu has it"),
         replace(oldest, name="cortex-a72-old", cpu="cortex-a72", about="no dot product"),
     ]
 
@@ -132,6 +143,13 @@ def _requirements(version: str) -> tuple[str, ...]:
 
 def prepare(environment: Environment) -> Ready:
     """Make an environment, or find it made; raises Unavailable where this machine can't have it."""
+    try:
+        return _prepare(environment)
+    except Failed as error:
+        raise Unavailable(str(error)) from None
+
+
+def _prepare(environment: Environment) -> Ready:
     if environment.kind == "arm64":
         command = arm64.command(environment.cpu, environment.requirements)
     else:

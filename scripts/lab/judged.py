@@ -31,7 +31,7 @@ class Judged:
         if truth == "told":
             return self.cause == "named"
         if truth == "refusal":
-            return self.outcome.verdict == "refused" and self.cause == "named"
+            return self.outcome.verdict in ("refused", "warned") and self.cause == "named"
         return self.outcome.verdict == "fail"
 
     @property
@@ -57,7 +57,9 @@ def judge(outcomes: Sequence[Outcome], cases: Iterable[Case | Refusal]) -> list[
 
 
 def _judged(outcome: Outcome, case: Case | Refusal) -> Judged:
-    return Judged(outcome, case.what, named(outcome, case.cause) if case.cause else "")
+    # Where nothing was held back, what is told is of something else.
+    silent = outcome.verdict == "pass" and outcome.truth != "told"
+    return Judged(outcome, case.what, "" if silent or not case.cause else named(outcome, case.cause))
 
 
 def available(judged: Sequence[Judged]) -> list[Judged]:
@@ -70,3 +72,20 @@ def document(judged: Sequence[Judged]) -> list[dict[str, Any]]:
     return [
         {**asdict(one.outcome), "cause": one.cause, "found": one.found, "right": one.right} for one in judged
     ]
+
+
+def rows(judged: Sequence[Judged]) -> list[list[Any]]:
+    """Return a line for every cell: where, verdict, cause, and the worse output in floors."""
+    return [
+        [
+            *(one.outcome.case, one.outcome.truth, one.outcome.variant, one.outcome.environment),
+            one.outcome.verdict or "not available",
+            one.cause,
+            *(_worst(one.numbers(key)) for key in ("rmse_floors", "max_floors")),
+        ]
+        for one in judged
+    ]
+
+
+def _worst(values: list[float]) -> float | None:
+    return float(f"{max(values):.3g}") if values else None

@@ -22,7 +22,7 @@ import onnx
 from environments import Environment, Ready, broken, fleet, prepare, virtual_environment
 from faults import Case
 from models import deploy, freeze, open_bundle, variant
-from places import CACHE, TREE, Unavailable, digest, digest_tree, execute, write_program
+from places import CACHE, TREE, Failed, Unavailable, digest, digest_tree, execute, write_program
 
 # The evidence is the agent's; the outputs are copied for the lab, which does sums of its own.
 _WRAPPER = """\
@@ -111,11 +111,13 @@ class Runner:
             outcome.unavailable = ready
             return outcome
         try:
-            bundle = _bundle(cell)
+            bundle = _bundle(cell, self.agent)
             return self._kept(cell, ready, bundle, outcome)
         except Unavailable as error:
             outcome.unavailable = str(error)
-            return outcome
+        except Failed as error:
+            outcome.stderr = str(error)
+        return outcome
 
     def _prepared(self, environment: Environment) -> Ready | str:
         if environment.name not in self._ready:
@@ -193,13 +195,13 @@ def agent_environment(agent: Path) -> dict[str, str]:
     return {**own, "PYTHONPATH": str(agent)}
 
 
-def _bundle(cell: Cell) -> bytes:
+def _bundle(cell: Cell, agent: Path) -> bytes:
     """Return what is deployed: the real bundle, or one whose model was altered."""
     case = cell.case
     known = {environment.name: environment for environment in fleet()}
     training = known[case.trained_in]
     python = virtual_environment(training.python, training.requirements)
-    path = freeze(variant(cell.variant), python, *case.options)
+    path = freeze(variant(cell.variant), python, agent, *case.options)
     if case.alter is None and not case.changes:
         return path.read_bytes()
     bundle = open_bundle(path)

@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
-from places import CACHE, DIGITS, TREE, digest, digest_tree, execute, make_once
+from places import CACHE, DIGITS, digest, digest_tree, execute, make_once
 
 from envcheck.contract.baseline import Baseline
 from envcheck.contract.bundle import BASELINE, MODEL, Bundle, build_bundle, read_bundle
@@ -159,15 +159,14 @@ def baseline_command(folder: Path, made: Variant, release: str, *options: str | 
     return [*command, *options]
 
 
-def freeze(made: Variant, python: Path, *options: str) -> Path:
-    """Return the bundle of a variant, made in the environment of `python` by the command itself."""
-    agent = digest_tree(TREE / "agent/envcheck/baseline"), digest_tree(TREE / "agent/envcheck/smoke")
-    contract = digest_tree(TREE / "agent/envcheck/contract")
-    key = digest(made.model, made.original, python, *options, *agent, contract)
+def freeze(made: Variant, python: Path, agent: Path, *options: str) -> Path:
+    """Return the bundle of a variant, made in the environment of `python` by the command of `agent`."""
+    parts = [digest_tree(agent / "envcheck" / part) for part in ("baseline", "smoke", "contract")]
+    key = digest(made.model, made.original, python, *options, *parts)
 
     def make(home: Path) -> None:
         wanted = baseline_command(home, made, f"{made.name}@1.0", "--quick", "--python", python, *options)
-        execute(wanted, environ={"PYTHONPATH": str(TREE / "agent")})
+        execute(wanted, environ={"PYTHONPATH": str(agent)})
 
     return make_once(CACHE / f"bundle-{key}", make) / "made.envcheck"
 

@@ -20,6 +20,10 @@ class Unavailable(Exception):
     """Something that this machine does not have: the cells that need it are told, and not run."""
 
 
+class Failed(Exception):
+    """A command that ought to have worked did not: what it was to show is not shown."""
+
+
 def digest(*parts: object) -> str:
     """Return sixteen hexadecimal digits that stand for `parts`."""
     hasher = hashlib.sha256()
@@ -50,7 +54,7 @@ def make_once(home: Path, make: Callable[[Path], None]) -> Path:
 def execute(
     command: Sequence[str | Path], *, environ: Mapping[str, str] | None = None, deadline_s: float = _MAKING_S
 ) -> str:
-    """Run a command to its end and return what it printed; raises Unavailable with its last words."""
+    """Run a command to its end and return what it printed; raises Failed with its last words."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     words = [str(word) for word in command]
     try:
@@ -64,9 +68,9 @@ def execute(
             timeout=deadline_s,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Unavailable(f"{words[0]}: {error}") from None
+        raise Failed(f"{words[0]}: {error}") from None
     if done.returncode != 0:
-        raise Unavailable(f"{' '.join(words[:6])} ended with {done.returncode}: {done.stderr[-400:]}")
+        raise Failed(f"{' '.join(words[:6])} ended with {done.returncode}: {done.stderr[-400:]}")
     return done.stdout
 
 

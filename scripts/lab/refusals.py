@@ -20,12 +20,16 @@ from matrix import Outcome, agent_environment
 from models import Variant, baseline_command, golden, variant, write_arrays
 from places import Unavailable, write_program
 
+_VERDICTS = {0: "made", 2: "refused"}
 Inputs = Callable[[Any, Any], tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """What is wrong with the material of a baseline, and what the refusal must say."""
+    """What is wrong with the material of a baseline, and what the refusal must say.
+
+    With `warns` a warning is enough: the baseline can be meant.
+    """
 
     name: str
     what: str
@@ -35,6 +39,7 @@ class Refusal:
     inputs: Inputs = lambda images, labels: (images, labels)
     options: tuple[str, ...] = ("--expect-accuracy", "0.9")
     environment: str = TRAINING
+    warns: bool = False
 
     @property
     def title(self) -> str:
@@ -50,6 +55,7 @@ def refusals() -> list[Refusal]:
             "the model draws random numbers",
             "random",
             alter=alter.random_noise,
+            warns=True,
         ),
         Refusal("NaN, in training", "NaN among the logits", "NaN", alter=alter.not_a_number),
         Refusal(
@@ -119,8 +125,10 @@ def run(refusal: Refusal, agent: Path) -> Outcome:
         )
     outcome.wall_s = round(time.monotonic() - begin, 1)
     outcome.exit_code, outcome.stderr = done.returncode, done.stderr[-600:]
-    outcome.verdict = {0: "made", 2: "refused"}.get(done.returncode, f"exit {done.returncode}")
-    outcome.findings = [{"severity": "block", "message": done.stderr[-600:]}] if done.returncode else []
+    outcome.verdict = _VERDICTS.get(done.returncode, f"exit {done.returncode}")
+    if refusal.warns and outcome.verdict == "made" and "warning: " in done.stderr:
+        outcome.verdict = "warned"
+    outcome.findings = [{"severity": "block", "message": done.stderr[-600:]}]
     return outcome
 
 

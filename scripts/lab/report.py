@@ -38,6 +38,7 @@ def markdown(judged: Sequence[Judged], agent: str) -> str:
         ["## Calibration: float models", "", *_float_floors(ran), ""],
         ["## Calibration: quantised models", "", *_quantised(ran), ""],
         ["## A CPU that saturates", "", *_saturation(ran), ""],
+        ["## What was planted", "", *_planted(judged), ""],
         ["## Environments", "", *_environments(judged), ""],
         [_TAIL.read_text().rstrip()],
     ]
@@ -81,7 +82,7 @@ def _matrix(ran: Sequence[Judged]) -> Iterator[str]:
             name if truth != "below" else f"{name} (below the floor)",
             len(group),
             verdicts.count("pass") + verdicts.count("made"),
-            verdicts.count("fail") + verdicts.count("refused"),
+            verdicts.count("fail") + verdicts.count("refused") + verdicts.count("warned"),
             verdicts.count("unknown"),
             "" if truth == "healthy" else f"**{sum(one.found for one in group)}**",
             *(causes.count(kind) if truth != "healthy" else "" for kind in _CAUSES),
@@ -163,6 +164,15 @@ def _saturation(ran: Sequence[Judged]) -> Iterator[str]:
         "",
         f"{_SHARES}. {', '.join(SATURATING)} have AVX2 and no VNNI.",
     )
+
+
+def _planted(judged: Sequence[Judged]) -> Iterator[str]:
+    yield from _table_head("case", "how", "models", "environments")
+    for (name, how), group in _grouped(judged, lambda one: (one.outcome.case, one.what)):
+        if not group[0].healthy:
+            models = dict.fromkeys(one.outcome.variant for one in group)
+            places = dict.fromkeys(one.outcome.environment for one in group)
+            yield _row(name, how, ", ".join(models), ", ".join(places))
 
 
 def _environments(judged: Sequence[Judged]) -> Iterator[str]:
