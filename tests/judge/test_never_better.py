@@ -88,6 +88,7 @@ def measured(device: SharedFingerprint | None = None, **changed: Any) -> Evidenc
         "requested": GPU,
         "registered": GPU,
         "placement": Placement(source="assignment", nodes={GPU[0]: {"MatMul": 3}, GPU[1]: {"Shape": 2}}),
+        "output_order": ["logits", "label"],
         "outputs": {
             "logits": metrics(**DESCRIBED),
             "label": metrics(
@@ -184,6 +185,8 @@ def test_garbled_evidence_does_not_pass_under_strict() -> None:
         "outputs.label.rmse=0",
         *(f"outputs.logits.{name}=0" for name in ("low", "sum_error", "batching_rms", "batching_max")),
         *(f"outputs.label.{name}={blank}" for name in DESCRIBED for blank in (0, -1)),
+        # A name that is not there is in no wrong place.
+        *(f"output_order.{index}={blank!r}" for index in (0, 1) for blank in (..., "")),
         # Fewer or other nodes of what is not heavy, or fewer heavy ones where some are proven.
         *(f"placement.nodes.CPUExecutionProvider={blank!r}" for blank in (..., {})),
         "placement.nodes.CPUExecutionProvider.Shape=Ellipsis",

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from support.builders import evidence, metrics, reference, shared
 
-from envcheck.contract.baseline import Floor, Graph, OutputReference
+from envcheck.contract.baseline import Floor, Graph, OutputReference, TensorSpec
 from envcheck.contract.evidence import Decisions, OutputMetrics, Placement
 from envcheck.contract.policy import Policy
 from envcheck.contract.verdict import Finding
@@ -166,6 +166,47 @@ def described(values: list[float]) -> dict[str, float]:
     mean = sum(values) / len(values)
     deviation = (sum((value - mean) ** 2 for value in values) / len(values)) ** 0.5
     return {"low": min(values), "high": max(values), "mean": mean, "deviation": deviation}
+
+
+class TestOrder:
+    """Some applications take outputs by position."""
+
+    names = ("logits", "probabilities")
+
+    def judged(
+        self, order: list[str], policy: Policy = DEFAULT, names: tuple[str, ...] = names
+    ) -> list[Finding]:
+        output = OutputReference(dtype="float32", shape=[180, 10], floor=FLOOR)
+        graph = Graph(
+            sha256="a" * 64,
+            size=1,
+            ir_version=8,
+            outputs=[TensorSpec(name=n, dtype="float32") for n in names],
+        )
+        here = {name: metrics(decisions=None) for name in names}
+        held = reference(
+            graph=graph, outputs=dict.fromkeys(names, output), evidence=evidence(bundle="", outputs=here)
+        )
+        return judge(held, shared(), evidence(outputs=here, output_order=order), policy)
+
+    def test_training_s_order_passes(self) -> None:
+        assert self.judged(list(self.names)) == []
+
+    @pytest.mark.parametrize(("policy", "severity"), [(DEFAULT, "warn"), (STRICT, "block")])
+    def test_another_is_found(self, policy: Policy, severity: str) -> None:
+        (finding,) = self.judged(list(reversed(self.names)), policy)
+        assert (finding.path, finding.severity) == ("evidence.output_order", severity)
+        assert finding.message == (
+            "outputs come in another order: probabilities, logits here, logits, probabilities in training"
+        )
+
+    @pytest.mark.parametrize(("policy", "severity"), [(DEFAULT, "info"), (STRICT, "block")])
+    def test_one_that_was_not_measured_is_unknown(self, policy: Policy, severity: str) -> None:
+        (finding,) = self.judged([], policy)
+        assert (finding.severity, finding.unknown) == (severity, True)
+
+    def test_one_output_has_no_order(self) -> None:
+        assert self.judged([], STRICT, ("logits",)) == []
 
 
 class TestFallback:

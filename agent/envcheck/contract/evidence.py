@@ -133,6 +133,7 @@ class Evidence(Document, frozen=True, kw_only=True):
     `accuracy` is the share of labelled samples whose argmax is the label; None without labels.
     `canaries` are results of tiny graphs with known answers; devices that agree on them are of one
     numeric class. `fallbacks` tells why a requested provider did not register (the library that it missed).
+    `output_order` names the outputs as the session lists them: some applications take them by position.
     """
 
     FORMAT: ClassVar[str] = "envcheck.evidence/1.0"
@@ -151,6 +152,7 @@ class Evidence(Document, frozen=True, kw_only=True):
     libraries: list[Library] = []
     fallbacks: dict[str, str] = {}
     thread_pools: list[ThreadPool] = []
+    output_order: list[str] = []
 
 
 class Latency(Value, frozen=True, kw_only=True):

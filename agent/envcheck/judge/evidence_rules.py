@@ -46,6 +46,7 @@ def _judges_anything(names: set[str], baseline: Baseline) -> bool:
     judged = {
         "noise-floor": bool(whole),
         "decisions": not baseline.graph.random and any(output.decides for output in whole),
+        "order": len(baseline.outputs) > 1,
         "range": any(output.probabilities for output in whole),
         "batching": any(one.batching_rms is not None for one in baseline.evidence.outputs.values()),
         "fallback": len(baseline.evidence.registered) > 1,

@@ -111,6 +111,32 @@ def batching(comparison: Comparison) -> Difference | None:
     )
 
 
+def order(comparison: Comparison) -> Difference | None:
+    """Outputs come in training's order, for applications that take them by position."""
+    baseline = comparison.situation.reference.baseline
+    expected = [spec.name for spec in baseline.graph.outputs] or baseline.evidence.output_order
+    actual = comparison.actual if isinstance(comparison.actual, list) else []
+    if len(expected) < 2 or set(baseline.outputs) - set(expected):
+        return None
+    if not actual:
+        return Difference(
+            message="in which order the outputs come was not measured",
+            unknown=True,
+            left_out=True,
+            hint=_AGAIN,
+        )
+    if [name for name in actual if name in expected] == [name for name in expected if name in actual]:
+        return None
+    return Difference(
+        message=f"outputs come in another order: {', '.join(actual)} here, {', '.join(expected)} in training",
+        expected=", ".join(expected),
+        actual=", ".join(actual),
+        impact="an application that takes them by position takes the wrong one",
+        cause="another graph: the order of outputs does not depend on the machine",
+        hint="take outputs by their names, or export the model with training's order",
+    )
+
+
 _AGAIN = "measure again with the newest envcheck: envcheck report --fresh"
 
 
@@ -166,6 +192,7 @@ def _times(excess: float) -> str:
 OUTPUT_COMPARATORS = {
     "noise-floor": Comparator(noise_floor, FloorOptions, reads="evidence", measure=noise_floor_measures),
     "decisions": Comparator(decisions, FloorOptions, reads="evidence", measure=decision_measures),
+    "order": Comparator(order, NoOptions, reads="evidence"),
     "range": Comparator(value_range, NoOptions, reads="evidence", measure=range_measures),
     "batching": Comparator(batching, FloorOptions, reads="evidence", measure=batching_measures),
 }

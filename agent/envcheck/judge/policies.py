@@ -25,6 +25,7 @@ _PATHS = {
     "conflict": "onnxruntime.conflicts",
     "noise-floor": "evidence.outputs.*",
     "decisions": "evidence.outputs.*",
+    "order": "evidence.output_order",
     "range": "evidence.outputs.*",
     "batching": "evidence.outputs.*",
     "fallback": "evidence.fallbacks",

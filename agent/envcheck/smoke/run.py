@@ -258,6 +258,7 @@ def _with_outputs(found: Evidence, golden: _Golden, run: ChildRun, session: Sess
     return msgspec.structs.replace(
         found,
         outputs=compare_batching(metrics, outputs, _apart(run)),
+        output_order=list(outputs),
         repeatable=None if session.repeats < 2 else not differing,
         accuracy=measure_accuracy(_labelled(outputs, golden.baseline), golden.arrays(LABELS), expected),
     )
