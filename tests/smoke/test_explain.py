@@ -140,10 +140,70 @@ def test_known_failures_say_what_to_do(result: ChildResult, reason: str, hint: s
     assert (ending.status, ending.stage, ending.reason, ending.hint) == ("error", "import", reason, hint)
 
 
-def test_a_python_that_can_have_no_newer_onnxruntime_is_told_so() -> None:
-    text = "Unsupported model IR version: 11, max supported IR version: 10"
-    ending = explain(seen(status=3), failed(text, python="3.8.18", onnxruntime="1.19.2"))
-    assert ending.hint.startswith("Python 3.8 can have no newer onnxruntime than 1.19.2")
+OPSET = (
+    "ONNX Runtime only *guarantees* support for models stamped with official released onnx opset versions. "
+    "Opset {} is under development and support for this is limited. Current official support for domain {} "
+    "is till opset {}."
+)
+IR = "Unsupported model IR version: {}, max supported IR version: {}"
+NONE_NEWER = "Python 3.8 can have no newer onnxruntime than 1.19.2: use a newer Python"
+
+
+@pytest.mark.parametrize(
+    ("text", "python", "installed", "ways"),
+    [
+        (
+            OPSET.format(24, "ai.onnx", 21),
+            "3.8.18",
+            "1.19.2",
+            [
+                "opset 24 of ai.onnx needs onnxruntime 1.24.1 or later",
+                "Python 3.8 can have 1.19.2 at most: use Python 3.11 or later",
+                "or export the model with opset 21 or lower",
+            ],
+        ),
+        (
+            OPSET.format(23, "ai.onnx", 21),
+            "3.9.2",
+            "1.19.2",
+            ["needs onnxruntime 1.23.0 or later", "use Python 3.10 or later"],
+        ),
+        (
+            OPSET.format(23, "ai.onnx", 19),
+            "3.12.1",
+            "1.16.3",
+            ["needs onnxruntime 1.23.0 or later", "python -m pip install 'onnxruntime>=1.23.0', or export"],
+        ),
+        (
+            OPSET.format(99, "ai.onnx", 28),
+            "3.12.1",
+            "1.32.0",
+            ["install a newer onnxruntime there, or export the model with opset 28 or lower"],
+        ),
+        (
+            OPSET.format(6, "ai.onnx.ml", 5),
+            "3.8.18",
+            "1.19.2",
+            [f"{NONE_NEWER}, or export the model with opset 5 or lower"],
+        ),
+        (
+            IR.format(11, 10),
+            "3.8.18",
+            "1.19.2",
+            [
+                "IR version 11 needs onnxruntime 1.23.0 or later",
+                "or save the model with IR version 10 or lower",
+            ],
+        ),
+    ],
+)
+def test_a_model_that_is_too_new_is_told_what_would_support_it(
+    text: str, python: str, installed: str, ways: list[str]
+) -> None:
+    ending = explain(seen(status=3), failed(text, python=python, onnxruntime=installed))
+    assert ending.status == "error"
+    assert "this onnxruntime supports up to" in ending.reason
+    assert [way for way in ways if way not in ending.hint] == []
 
 
 def test_an_interpreter_that_never_came_to_run_the_child_shows_its_last_words() -> None:

@@ -102,11 +102,12 @@ def make_bundle(
     return read_bundle(build_bundle("tiny@1", members), "tiny.envcheck")
 
 
-def classifier_bundle(batch: int | str = "n", **changes: Any) -> Bundle:
+def classifier_bundle(batch: int | str = "n", model: bytes = b"", **changes: Any) -> Bundle:
+    """The small classifier as a bundle, or another model of the same inputs and outputs."""
     scores = reference_scores()
     floor = Floor(basis="float64", scale=0.4, rms=2e-8, max=1e-7, members=3)
     return make_bundle(
-        classifier(batch),
+        model or classifier(batch),
         {"x": SAMPLES},
         {"y": scores},
         {"y": OutputReference(dtype="float32", shape=[16, 4], decides=True, floor=floor)},

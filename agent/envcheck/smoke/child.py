@@ -188,9 +188,11 @@ class Child:
         }
         self.result.update(runtime=runtime, platform=look.platform())
         begin = time.perf_counter()
-        # onnxruntime first: where both are missing, it is the one to ask for.
-        onnxruntime = importlib.import_module("onnxruntime")
-        numpy = importlib.import_module("numpy")
+        # Where both are missing, onnxruntime is the one to ask for. Where it is not, numpy goes first:
+        # onnxruntime, which imports it, would only say that it failed.
+        names = ["numpy", "onnxruntime"] if util.find_spec("onnxruntime") else ["onnxruntime", "numpy"]
+        modules = {name: importlib.import_module(name) for name in names}
+        numpy, onnxruntime = modules["numpy"], modules["onnxruntime"]
         self.np, self.ort = numpy, onnxruntime
         self.result["import_ms"] = timings.milliseconds(begin)
         self.result["available"] = list(onnxruntime.get_available_providers())

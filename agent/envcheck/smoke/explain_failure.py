@@ -6,9 +6,10 @@ import re
 from typing import NamedTuple
 
 from envcheck.contract.evidence import Ending, EndingStatus
+from envcheck.contract.opsets import Supported, oldest_with
 from envcheck.smoke.explain_text import scrub
 from envcheck.smoke.job import ChildResult, Failure
-from envcheck.smoke.wheels import install_hint, newest_hint
+from envcheck.smoke.wheels import first_hint, install_hint, newest_hint
 
 Explained = tuple[EndingStatus, str, str]
 
@@ -43,10 +44,43 @@ def _explained(failure: Failure, result: ChildResult) -> Explained:
     if failure.type == "TooLarge":
         return "error", failure.text, "use fewer samples, or give the model fewer outputs"
     text = f"{failure.type}: {failure.text}"
+    if too_new := _too_new(text, result):
+        return too_new
     for known in _KNOWN:
         if match := re.search(known.pattern, text, re.DOTALL):
             return known.status, _filled(known.reason, match, result), _filled(known.hint, match, result)
     return "error", _ORT_PREFIX.sub("", text), ""
+
+
+_OPSET = re.compile(
+    r"Opset (\d+) is under development.*support for domain (\S+) is till opset (\d+)", re.DOTALL
+)
+_IR_VERSION = re.compile(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)")
+
+
+def _too_new(text: str, result: ChildResult) -> Explained | None:
+    """Explain a model that is newer than this onnxruntime, with what would support it."""
+    if found := _OPSET.search(text):
+        wanted, domain, can = int(found[1]), found[2], int(found[3])
+        first = oldest_with(Supported(wanted, 0)) if domain == "ai.onnx" else ""
+        verb, what, lower = (
+            "needs",
+            f"opset {wanted} of {domain}",
+            f"export the model with opset {can} or lower",
+        )
+    elif found := _IR_VERSION.search(text):
+        wanted, can = int(found[1]), int(found[2])
+        first = oldest_with(Supported(0, wanted))
+        verb, what, lower = "has", f"IR version {wanted}", f"save the model with IR version {can} or lower"
+    else:
+        return None
+    python, installed = result.runtime.python, result.runtime.onnxruntime
+    reason = f"the model {verb} {what}; this onnxruntime supports up to {can}"
+    if first:
+        way = f"{what} needs onnxruntime {first} or later; {first_hint('onnxruntime', python, first)}"
+    else:
+        way = newest_hint("onnxruntime", python, installed)
+    return "error", reason, f"{way}, or {lower}"
 
 
 def _filled(template: str, match: re.Match[str], result: ChildResult) -> str:
@@ -84,19 +118,14 @@ _KNOWN = (
         "install an older build of the package, or a newer system image",
     ),
     _Known(
+        r"NumPy was built with baseline optimizations:\s*\(([\w ]+)\) but your machine doesn't support",
+        "this numpy was built for instructions that this CPU lacks ({1})",
+        "install an older numpy there, or one that is built for this CPU",
+    ),
+    _Known(
         r"_ARRAY_API not found|numpy\.core\.multiarray failed to import",
         "this onnxruntime was built for another major version of numpy",
         "install a numpy that fits there: python -m pip install 'numpy<2'",
-    ),
-    _Known(
-        r"Opset (\d+) is under development.*support for domain (\S+) is till opset (\d+)",
-        "the model needs opset {1} of {2}; this onnxruntime supports up to {3}",
-        "{newer}, or export the model with opset {3} or lower",
-    ),
-    _Known(
-        r"Unsupported model IR version: (\d+), max supported IR version: (\d+)",
-        "the model has IR version {1}; this onnxruntime supports up to {2}",
-        "{newer}, or save the model with IR version {2} or lower",
     ),
     _Known(
         r"(?:Fatal error: |No Op registered for )((?!ai\.onnx|com\.microsoft)[\w.]+:\w+)",

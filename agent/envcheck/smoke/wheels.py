@@ -6,6 +6,7 @@ import re
 
 # The last onnxruntime with wheels for each Python that it no longer serves; later Pythons get the newest.
 _LAST = {(3, 8): "1.19.2", (3, 9): "1.19.2", (3, 10): "1.23.2"}
+_NEWEST = (3, 11)
 _OLDEST = (3, 8)
 _MACHINES = ("x86_64", "aarch64", "amd64", "arm64")
 
@@ -31,6 +32,20 @@ def newest_hint(package: str, python: str, installed: str) -> str:
     if last is not None and installed == last:
         return f"Python {_named(version)} can have no newer {package} than {last}: use a newer Python"
     return f"install a newer {package} there (at most {last})" if last else f"install a newer {package} there"
+
+
+def first_hint(package: str, python: str, needed: str) -> str:
+    """Say how the package gets there in the version `needed` or later, if this Python can have that."""
+    version = _minor(python)
+    last = _last(package, version)
+    if last is None or _parts(last) >= _parts(needed):
+        return f"install it there: python -m pip install '{package}>={needed}'"
+    fitting = next((each for each in sorted(_LAST) if _parts(_LAST[each]) >= _parts(needed)), _NEWEST)
+    return f"Python {_named(version)} can have {last} at most: use Python {_named(fitting)} or later"
+
+
+def _parts(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
 
 
 def _last(package: str, version: tuple[int, int] | None) -> str | None:
