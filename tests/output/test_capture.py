@@ -42,6 +42,15 @@ def test_the_headline_names_the_machine() -> None:
     assert headline(make_fingerprint({}, "2026-01-01T00:00:00Z", "0")) == "this machine"
 
 
+def test_gpus_are_counted_and_their_partitions_named() -> None:
+    gpu = {"name": "NVIDIA A100"}
+    parted = {**gpu, "mig": True, "partitions": [{"profile": "3g.40gb"}, {"profile": "2g.20gb"}]}
+    section = Section(status="ok", shared={"gpus": [gpu, gpu, parted], "driver": "535.1"})
+    assert summary("cuda", section) == "2 x NVIDIA A100, NVIDIA A100 (MIG 3g.40gb 2g.20gb), driver 535.1"
+    unnamed = Section(status="ok", shared={"gpus": [{**gpu, "partitions": [{}, {}]}]})
+    assert summary("cuda", unnamed) == "NVIDIA A100 (MIG 2 parts)"
+
+
 def test_strings_of_the_device_are_inert() -> None:
     payload = "\x1b]0;owned\x07[red]\u202e"
     hostile: dict[str, Any] = dict.fromkeys(("model", "version", "kernel", "driver", "machine"), payload)

@@ -139,8 +139,9 @@ def _memory(section: Section) -> str:
 
 def _cuda(section: Section) -> str:
     facts = section.shared
-    names = [str(mapping(gpu).get("name", "")) for gpu in items(facts.get("gpus"))]
-    parts = [", ".join(names)]
+    names = [_gpu(mapping(gpu)) for gpu in items(facts.get("gpus"))]
+    counts = {name: names.count(name) for name in names}
+    parts = [", ".join(f"{count} x {name}" if count > 1 else name for name, count in counts.items())]
     if facts.get("l4t"):
         parts.append(f"L4T {facts['l4t']}")
     if facts.get("driver"):
@@ -148,6 +149,15 @@ def _cuda(section: Section) -> str:
     if facts.get("driver_cuda"):
         parts.append(f"up to CUDA {facts['driver_cuda']}")
     return ", ".join(part for part in parts if part)
+
+
+def _gpu(gpu: dict[str, Any]) -> str:
+    name = str(gpu.get("name") or "a GPU")
+    profiles = [str(mapping(part).get("profile") or "") for part in items(gpu.get("partitions"))]
+    told = " ".join(profile for profile in profiles if profile) or (
+        f"{len(profiles)} parts" if profiles else ""
+    )
+    return f"{name} (MIG {told})" if told else name
 
 
 def _onnxruntime(section: Section) -> str:
