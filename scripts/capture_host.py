@@ -32,6 +32,8 @@ _PROCESS = ("/proc/self", "/proc/thread-self")
 _MANY = 64
 _LOOKED_FOR = ("ld-musl-", "libcu", "libnv")
 _HEX = re.compile(rb"\b[0-9a-f]{12,64}\b")
+# systemd names a port without a place of its own by its address.
+_ADDRESS_IN_NAME = re.compile(rb"\b((?:en|wl|ww)x)[0-9a-f]{12}\b")
 _UUID = re.compile(rb"\b(GPU|MIG)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
 
@@ -93,6 +95,7 @@ def anonymous(data: bytes) -> bytes:
     if data.startswith(b"/sys/fs/cgroup/"):
         data = _HEX.sub(b"0" * 12, data)
     data = re.sub(rb"(?<=/home/)[^/\s\0:]+", b"user", data)
+    data = _ADDRESS_IN_NAME.sub(rb"\g<1>020000000001", data)
     data = _UUID.sub(rb"\1-00000000-0000-4000-8000-000000000000", data)
     for name in (os.uname().nodename, os.environ.get("USER", "")):
         # Short ones are part of other words.
@@ -187,11 +190,12 @@ def _write_names(asked: Asked, out: Path, folder: str, names: list[str]) -> None
     place = _placed(asked, out, f"{folder}/x").parent
     for name in names:
         source = asked.root / folder.lstrip("/") / name
-        if (len(names) <= _MANY or name.startswith(_LOOKED_FOR)) and not os.path.lexists(place / name):
+        copy = place / os.fsdecode(anonymous(os.fsencode(name)))
+        if (len(names) <= _MANY or name.startswith(_LOOKED_FOR)) and not os.path.lexists(copy):
             if source.is_dir():
-                (place / name).mkdir(parents=True)
+                copy.mkdir(parents=True)
             else:
-                _write(place / name, b"")
+                _write(copy, b"")
 
 
 def _placed(asked: Asked, out: Path, path: str) -> Path:

@@ -104,6 +104,24 @@ def test_what_names_somebody_is_replaced(capture_host: ModuleType, monkeypatch: 
     assert told["gpus"][0] == {"serial": "1000000000000", "uuid": "GPU-00000000-0000-4000-8000-000000000000"}
 
 
+def test_an_address_in_the_name_of_a_port_is_replaced(capture_host: ModuleType, tmp_path: Path) -> None:
+    """systemd names a port after its address where the firmware tells no place for it."""
+    source = tmp_path / "device"
+    port = source / "sys/devices/pci0000:00/net/enx0242ac11abcd"
+    port.mkdir(parents=True)
+    (port / "address").write_text("02:42:ac:11:ab:cd\n")
+    (port / "addr_assign_type").write_text("0\n")
+    (port / "device").symlink_to("../..")
+    for name in ("enx0242ac11abcd", "wlx0242ac11ffff"):
+        (source / "sys/class/net").mkdir(parents=True, exist_ok=True)
+        (source / "sys/class/net" / name).symlink_to(f"../../devices/pci0000:00/net/{name}")
+    assert capture_host.main([str(tmp_path / "copy"), "--root", str(source)]) == 0
+    copied = [str(path) for path in (tmp_path / "copy").rglob("*")]
+    copied += [str(path.readlink()) for path in (tmp_path / "copy").rglob("*") if path.is_symlink()]
+    assert any("enx020000000001" in name for name in copied)
+    assert [name for name in copied if "0242ac11" in name] == []
+
+
 def test_a_fixture_is_never_overwritten(
     capture_host: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
