@@ -133,8 +133,10 @@ class Runner:
         key = digest(self.agent.name, _VERSION, bundle, ready.identity, case.shell, spoilt, case.deadline_s)
         path = CACHE / "cells" / f"{key}.json"
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
             self._measure(cell, ready, bundle, outcome)
+            if not outcome.verdict:
+                return outcome
+            path.parent.mkdir(parents=True, exist_ok=True)
             fresh = path.with_suffix(f".{os.getpid()}")
             fresh.write_text(json.dumps(asdict(outcome)))
             fresh.replace(path)
