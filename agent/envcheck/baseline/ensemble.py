@@ -106,9 +106,9 @@ def _write_job(prepared: Prepared, providers: Sequence[str], workdir: Path, thre
 
 @dataclass(frozen=True)
 class ModuleOutputs:
-    """What the module that was exported gives itself: in double precision, and in its own."""
+    """What the module that was exported gives itself: in double precision, or why not, and in its own."""
 
-    double: Outputs
+    double: Outputs | str
     own: Outputs
 
 

@@ -90,7 +90,7 @@ def _reference(
     middle = _median(values)
     if quantised:
         return middle, "quantum" if ensemble.original is None else "quantisation-error"
-    if given is not None and given.shape == middle.shape and _agree(given, middle):
+    if given is not None and given.shape == middle.shape and same_computation(given, middle):
         return given.astype(middle.dtype), "float64"
     return middle, "ensemble-median"
 
@@ -121,7 +121,8 @@ def _median(values: Sequence[Array]) -> Array:
     return np.where(np.isfinite(middle), middle, stacked[0])  # type: ignore[no-any-return]
 
 
-def _agree(one: Array, other: Array) -> bool:
+def same_computation(one: Array, other: Array) -> bool:
+    """Tell whether two arrays of one shape are one computation, done more and less precisely."""
     np = numpy()
     finite = np.isfinite(other)
     if not np.array_equal(np.isfinite(one), finite):

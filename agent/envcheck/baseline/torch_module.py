@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from envcheck.baseline.create import Options, create_baseline
 from envcheck.baseline.ensemble import ModuleOutputs
-from envcheck.baseline.material import Material, Source
+from envcheck.baseline.material import Material, Prepared, Source, prepare
 from envcheck.baseline.npz import write_npz
+from envcheck.baseline.torch_run import check_resting, export_module, name_inputs, rename, run_module, told
 from envcheck.contract.bundle import build_bundle
+from envcheck.contract.document import decode
 from envcheck.contract.fingerprint import Fingerprint
-from envcheck.errors import BadInput, MissingExtra
+from envcheck.errors import BadInput, MissingExtra, Undetermined
 from envcheck.facts.host import Target
 
 if TYPE_CHECKING:
@@ -25,11 +29,11 @@ OPSET = 18
 
 def from_torch(
     module: Any,
-    inputs: Mapping[str, Array],
+    inputs: Any,
     release: str,
-    fingerprint: Fingerprint,
+    fingerprint: Fingerprint | None = None,
     *,
-    outputs: Sequence[str] = ("output",),
+    outputs: Sequence[str] | None = None,
     labels: Array | None = None,
     dynamic_batch: bool = True,
     opset: int = OPSET,
@@ -37,40 +41,46 @@ def from_torch(
     target: Target | None = None,
     options: Options | None = None,
     notice: Callable[[str], None] | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> bytes:
     """Export a torch module, measure it, and return the bundle's bytes.
 
-    `inputs` are golden inputs by name, in the order of the module's arguments, as arrays whose first axis
-    is the batch; `outputs` names what it returns (a tensor, or several in order); `labels` are class
-    numbers. `fingerprint` is of `target` (default: this interpreter), from `envcheck.facts.gather.capture`.
+    `inputs` are golden inputs whose first axis is the batch: arrays or tensors by name (the arguments of
+    `forward`, or names of your own in their order), or one or several without. `outputs` names what it
+    returns (default: a mapping's keys, `output`, or `output_0`, `output_1` ...); `labels` are class numbers.
+    `fingerprint` is of `target` (default: both of this interpreter).
 
-        bundle = from_torch(model, {"image": images}, "digits@1.0", capture(Target()), outputs=["logits"])
+        bundle = from_torch(model, {"image": images}, "digits@1.0", labels=classes)
         Path("digits.envcheck").write_bytes(bundle)
 
-    Raises BadInput for a module in training mode, one that can't be exported or whose export gives
-    something else, and whatever `create_baseline` refuses; MissingExtra without torch.
+    The module may be on any device and in half precision: a copy is measured on the CPU.
+
+    Raises BadInput for a module in training mode, one that does not take the inputs, can't be exported or
+    whose export gives something else, and whatever `create_baseline` refuses; MissingExtra without torch.
     """
     _require_torch()
-    if module.training:
-        raise BadInput("the module is in training mode", "call module.eval() first")
-    # A copy on the CPU: the caller's module stays where and as it is.
-    resting = copy.deepcopy(module).cpu()
-    model = _export(resting, inputs, outputs, dynamic_batch=dynamic_batch, opset=opset)
-    own = _run(resting, inputs, outputs, double=False)
-    double = _run(resting.double(), inputs, outputs, double=True)
+    check_resting(module)
+    resting = _copy(module)
+    arrays = name_inputs(resting, inputs)
+    names = list(rename(run_module(resting, arrays, double=False), outputs))
+    model = export_module(resting, arrays, names, dynamic_batch=dynamic_batch, opset=opset)
     material = Material(
         Source(model, "the exported model"),
-        Source(write_npz(inputs), "the inputs"),
+        Source(write_npz(arrays), "the inputs"),
         None if labels is None else Source(write_npz({"labels": labels}), "the labels"),
     )
+    options = options or Options()
+    prepared = prepare(material, edge_cases=options.edge_cases)
+    own = _run(resting, prepared, arrays, names, double=False)
     members = create_baseline(
         material,
         release,
         target or Target(),
-        fingerprint,
-        options or Options(),
-        module=ModuleOutputs(double, own),
+        fingerprint or _capture(target),
+        options,
+        module=ModuleOutputs(_double(resting, prepared, arrays, names), own),
         notice=notice,
+        progress=progress,
     )
     return build_bundle(release, members, key)
 
@@ -83,55 +93,58 @@ def _require_torch() -> None:
         raise MissingExtra(str(error.name), "training", "making a baseline from a torch module") from None
 
 
-def _run(module: Any, inputs: Mapping[str, Array], names: Sequence[str], *, double: bool) -> dict[str, Array]:
-    import torch
-
-    with torch.no_grad():
-        tensors = [torch.from_numpy(array.copy()) for array in inputs.values()]
-        found = module(*(each.double() if double and each.is_floating_point() else each for each in tensors))
-    given = list(found) if isinstance(found, tuple | list) else [found]
-    if len(given) != len(names) or not all(isinstance(each, torch.Tensor) for each in given):
-        raise BadInput(
-            f"the module returns {len(given)} values, not the tensors {', '.join(names)}",
-            "name each output in order: outputs=[...]; sequences and mappings are not supported",
-        )
-    return {name: tensor.numpy() for name, tensor in zip(names, given, strict=True)}
-
-
-def _export(
-    module: Any, inputs: Mapping[str, Array], names: Sequence[str], *, dynamic_batch: bool, opset: int
-) -> bytes:
-    import torch
-
-    tensors = tuple(torch.from_numpy(array.copy()) for array in inputs.values())
-    batch = tuple({0: torch.export.Dim("batch")} for _ in tensors)
+def _copy(module: Any) -> Any:
+    """Return a copy on the CPU: the caller's module stays where and as it is."""
     try:
-        program = torch.onnx.export(
-            module,
-            tensors,
-            dynamo=True,
-            verbose=False,
-            input_names=list(inputs),
-            output_names=list(names),
-            dynamic_shapes=batch if dynamic_batch else None,
-            opset_version=opset,
-        )
+        return copy.deepcopy(module).cpu()
     except Exception as error:
-        # The exporter raises what it likes; its own words are the best there are.
-        told = " ".join(str(error).split())[:300]
         raise BadInput(
-            f"torch can't export the module to ONNX: {type(error).__name__}: {told}",
-            "a module whose batch is fixed needs dynamic_batch=False; else export it to a file yourself",
+            f"the module can't be copied to the CPU: {told(error)}",
+            "give a plain module with its weights; or export it yourself, and use envcheck baseline create",
         ) from error
-    if program is None:
-        raise BadInput("torch exported nothing", "export the module to a file yourself")
-    return _plain_bytes(program.model_proto)
 
 
-def _plain_bytes(model: Any) -> bytes:
-    """Write a model without the exporter's remarks, which name source lines of this machine."""
-    for part in (model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output):
-        part.ClearField("metadata_props")
-        part.ClearField("doc_string")
-    model.graph.ClearField("value_info")
-    return bytes(model.SerializeToString(deterministic=True))
+def _double(
+    module: Any, prepared: Prepared, order: Mapping[str, Array], names: Sequence[str]
+) -> dict[str, Array] | str:
+    """Return what the module gives in double precision, or why not: many cast to a type of their own."""
+    try:
+        return _run(module.double(), prepared, order, names, double=True)
+    except BadInput as error:
+        return error.message
+
+
+def _capture(target: Target | None) -> Fingerprint:
+    """Capture the environment of `target` as the command does."""
+    chosen = [] if target is None else ["--python", target.python]
+    command = [sys.executable, "-m", "envcheck", "capture", "--json", *chosen]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip()
+        raise Undetermined(
+            f"this environment can't be captured: {said[:300]}",
+            "give a fingerprint: envcheck.facts.gather.capture",
+        )
+    return decode(done.stdout, Fingerprint, "envcheck capture")
+
+
+def _run(
+    module: Any, prepared: Prepared, order: Mapping[str, Array], names: Sequence[str], *, double: bool
+) -> dict[str, Array]:
+    """Run the module as the exported model is run: edge cases included, in batches where they are fixed."""
+    import numpy as np
+
+    parts = [rename(run_module(module, feed, double=double), names) for feed in _feeds(prepared, list(order))]
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([np.atleast_1d(part[name]) for part in parts]) for name in names}
+
+
+def _feeds(prepared: Prepared, order: Sequence[str]) -> Iterator[dict[str, Array]]:
+    batching = prepared.batching
+    for number in range(batching.slices):
+        feed = {name: prepared.inputs[name] for name in order}
+        for name in batching.sliced:
+            step = len(feed[name]) // batching.slices
+            feed[name] = feed[name][number * step : (number + 1) * step]
+        yield feed
