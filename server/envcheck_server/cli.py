@@ -14,8 +14,9 @@ COMMANDS = {
     "serve": "Run the collector.",
     "migrate": "Bring the database up to date.",
     "token": "Create, list, rotate and revoke tokens.",
-    "device": "List, accept, reject, revoke and label devices.",
+    "device": "List, accept, reject, revoke, label and expect devices.",
     "release": "List and retire releases.",
+    "waiver": "Add, list and revoke waivers of findings.",
     "audit": "Show who changed what, and whether the log was.",
     "db": "Look after the database.",
 }

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from envcheck.contract.wire import GateAnswer
+from envcheck.contract.wire import GateAnswer, GateWaiver
 from envcheck.output.gate import explain, gate_text, share, wanted
 
 
@@ -37,6 +37,19 @@ def test_several_reasons_stand_below_each_other_with_their_counts(answer: GateAn
     lines = shown(msgspec.structs.replace(answer, groups=[first, second]), 0, 120).splitlines()
     assert "int8 products saturate: no VNNI (6)" in lines[1]
     assert lines[2].startswith(" " * 26 + "numpy 1.26 here (3)")
+
+
+def test_what_was_waived_is_said_with_its_reason_and_end(answer: GateAnswer) -> None:
+    waiver = GateWaiver(
+        name="numpy-1",
+        path="packages.numpy",
+        reason="harmless\x1b[2J here",
+        expires_at="2026-02-01T00:00:00Z",
+        count=12,
+    )
+    lines = shown(msgspec.structs.replace(answer, waivers=[waiver]), 0, 120).splitlines()
+    told = "packages.numpy on 12 devices until 2026-02-01T00:00:00Z: harmless\\x1b[2J here (numpy-1)"
+    assert f"waived      {told}" in lines
 
 
 def test_all_ready_says_no_more_than_that(answer: GateAnswer) -> None:

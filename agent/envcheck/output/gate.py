@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from envcheck.contract.text import inert
 from envcheck.contract.verdict import Outcome
-from envcheck.contract.wire import GateAnswer, GateGroup
+from envcheck.contract.wire import GateAnswer, GateGroup, GateWaiver
 from envcheck.output.console import state, words
 
 if TYPE_CHECKING:
@@ -69,6 +69,12 @@ def named(group: GateGroup, limit: int = _NAMED) -> str:
     return inert(" ".join(shown) + (f" ... (+{others})" if others and shown else ""))
 
 
+def waived(waiver: GateWaiver) -> str:
+    """Tell in one inert line what was excepted, for how many devices, until when and why."""
+    devices = f"{waiver.count} {'device' if waiver.count == 1 else 'devices'}"
+    return inert(f"{waiver.path} on {devices} until {waiver.expires_at}: {waiver.reason} ({waiver.name})")
+
+
 def _table(answer: GateAnswer) -> Table:
     from rich.table import Table
 
@@ -108,6 +114,8 @@ def _notes(answer: GateAnswer) -> Table:
     notes.add_column(overflow="fold")
     for number, line in enumerate(answer.common):
         notes.add_row("in common" if number == 0 else "", words(line))
+    for waiver in answer.waivers:
+        notes.add_row("waived", words(waived(waiver)))
     wrong = [group for group in answer.groups if group.outcome != "pass"]
     told = [(kind, line) for group in wrong for kind, line in (("cause", group.cause), ("mend", group.hint))]
     for kind, line in dict.fromkeys(told):

@@ -6,7 +6,7 @@ import re
 
 from envcheck.contract.text import inert
 from envcheck.contract.wire import GateAnswer, GateGroup
-from envcheck.output.gate import WORDS, explain, named, share, title
+from envcheck.output.gate import WORDS, explain, named, share, title, waived
 
 _LISTED = 20
 # The last one is GitHub's: it makes a link of bare www addresses.
@@ -26,7 +26,9 @@ def markdown(answer: GateAnswer) -> str:
     ]
     for outcome in ("fail", "unknown"):
         lines += [_group(group, answer.total) for group in answer.groups if group.outcome == outcome]
-    lines += [*_list("In common", answer.common), *_list("What to do", _hints(answer))]
+    lines += [*_list("In common", answer.common)]
+    lines += _list("Waived", [waived(one) for one in answer.waivers])
+    lines += _list("What to do", _hints(answer))
     return "\n".join(lines) + "\n"
 
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from envcheck_server.api import devices, health, releases
+from envcheck_server.api import devices, health, inventory, releases
 
-ENDPOINTS = (*health.ENDPOINTS, *devices.ENDPOINTS, *releases.ENDPOINTS)
+ENDPOINTS = (*health.ENDPOINTS, *devices.ENDPOINTS, *inventory.ENDPOINTS, *releases.ENDPOINTS)

@@ -1,8 +1,9 @@
-"""`envcheck-server device`: list, accept, reject, revoke and label devices."""
+"""`envcheck-server device`: list, accept, reject, revoke, label and expect devices."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import cast, get_args
 
 import click
@@ -11,9 +12,11 @@ from envcheck.contract.document import encode
 from envcheck.contract.selector import parse_label
 from envcheck.contract.text import inert
 from envcheck.contract.wire import DeviceState, FleetAnswer, FleetDevice
+from envcheck_server.commands.inventory_files import read_list
 from envcheck_server.commands.options import clock, open_store, settings_options
 from envcheck_server.commands.who import who
 from envcheck_server.service.enrolment import EnrolmentService
+from envcheck_server.service.inventory import InventoryService, read_expected, read_preauthorised
 from envcheck_server.store.interface import Store
 
 _STYLES = {"pass": "green", "fail": "red", "unknown": "yellow"}
@@ -22,7 +25,7 @@ _WORDS = {"pass": "ready", "fail": "blocked", "unknown": "unknown"}
 
 @click.group()
 def device() -> None:
-    """List, accept, reject, revoke and label devices."""
+    """List, accept, reject, revoke, label and expect devices."""
 
 
 @device.command(name="list")
@@ -125,6 +128,54 @@ def label(name: str, labels: tuple[str, ...], database: str | None) -> None:
     with open_store(database) as store:
         changed = EnrolmentService(store, clock).label(name, given, remove, by=who())
     click.echo(f"{inert(name)}: {_labels(changed.labels) or 'no labels'}")
+
+
+@device.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@settings_options("database")
+def expect(file: Path | None, database: str | None) -> None:
+    """Say which devices ought to be there, or ask which of them are not.
+
+    FILE takes the place of the inventory before: a device id a line, or a CSV whose first line is `device`
+    and the names of labels. A device that is expected and not there is unknown to the gate, in the cohorts
+    that these labels are in. Without FILE, those that are not there are shown.
+
+    \b
+    Examples:
+      envcheck-server device expect inventory.csv
+      envcheck-server device expect
+    """
+    with open_store(database) as store:
+        service = InventoryService(store, clock)
+        if file is None:
+            answer = service.status()
+        else:
+            answer = service.expect(read_expected(read_list(file), str(file)).devices, by=who())
+    click.echo(f"{answer.expected} devices are expected, {answer.missing} of them are not there")
+    for name in answer.absent:
+        click.echo(f"  {inert(name)}")
+    if answer.missing > len(answer.absent):
+        click.echo(f"  ... (+{answer.missing - len(answer.absent)})")
+
+
+@device.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@settings_options("database")
+def preauthorise(file: Path, database: str | None) -> None:
+    """Let devices enrol without a token, by the key and the hardware that a factory knows.
+
+    FILE is a CSV of hardware id, public key and device id (may be empty), as `envcheck enroll --prepare`
+    prints them on the device; more columns are labels, named by a first line. On other hardware, or under
+    another id, such a key waits for an operator.
+
+    \b
+    Examples:
+      envcheck-server device preauthorise batch-12.csv
+    """
+    keys = read_preauthorised(read_list(file), str(file), clock())
+    with open_store(database) as store:
+        InventoryService(store, clock).preauthorise(keys, by=who())
+    click.echo(f"{len(keys)} devices may enrol without a token")
 
 
 def _all(store: Store, selector: str, release: str, state: DeviceState | None) -> Iterator[FleetDevice]:

@@ -10,14 +10,16 @@ from typing import Any
 import msgspec
 
 from envcheck.contract.selector import is_device_id, parse_selector
-from envcheck.contract.verdict import Finding, Outcome, Verdict
-from envcheck.contract.wire import GateAnswer, GateGroup, GateQuestion, Result
+from envcheck.contract.verdict import Finding, Outcome, Verdict, Waiver
+from envcheck.contract.wire import GateAnswer, GateGroup, GateQuestion, GateWaiver, Result
 from envcheck.errors import BadInput
 from envcheck.judge.decide import DeviceReadings, decide, parse_age
+from envcheck.judge.paths import matches, split
 from envcheck_server.service.common import Environment, in_common
 from envcheck_server.service.judgements import Case, Held, JudgementService
 from envcheck_server.service.releases import ReleaseService
 from envcheck_server.service.times import LONGEST_AGE_S, Clock, moment
+from envcheck_server.service.waivers import WaiverService
 from envcheck_server.store.interface import Store
 from envcheck_server.store.values import Cuts, Group, Readings, Statement, Survey
 
@@ -63,11 +65,12 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What devices are held to, and the one moment at which that is decided."""
+    """What devices are held to, the one moment at which that is decided, and the waivers that hold then."""
 
     held: Held
     now: int
     max_age_s: int | None
+    waivers: list[Waiver]
 
     def cuts(self) -> Cuts:
         """Return where `_verdict` draws its lines."""
@@ -80,7 +83,16 @@ class _Asked:
             p50_ms=policy.budget.p50_ms,
             p90_ms=policy.budget.p90_ms,
             peak_memory_mb=policy.budget.peak_memory_mb,
+            waivers=tuple(parse_selector(one.selector).matches for one in self.waivers if one.selector),
         )
+
+    def meant(self, group: Group) -> list[Waiver]:
+        """Return the waivers for the devices of a group, as it was counted: whatever their labels are now."""
+        return [
+            msgspec.structs.replace(one, selector="")
+            for place, one in enumerate(self.waivers)
+            if not one.selector or group.waivers >> place & 1
+        ]
 
 
 class GateService:
@@ -92,6 +104,7 @@ class GateService:
         self._store = store
         self._releases = releases
         self._judgements = judgements
+        self._waivers = WaiverService(store, clock)
         self._clock = clock
 
     def answer(self, question: GateQuestion) -> GateAnswer:
@@ -99,16 +112,20 @@ class GateService:
         _check(question)
         held = self._judgements.hold(self._releases.find(question.release))
         selector = parse_selector(question.cohort)
-        asked = _Asked(held, self._clock(), question.max_age_s)
+        now = self._clock()
+        asked = _Asked(held, now, question.max_age_s, self._waivers.active(now))
         cuts = asked.cuts()
-        survey = self._store.fleet.survey(
-            selector.matches if selector.terms else None, cuts, set(question.expect)
-        )
+        selects = selector.matches if selector.terms else None
+        # Asked first: a device that enrols meanwhile is then counted twice, and never not at all.
+        missing, first = self._store.expected.absent(selects, _NAMED, set(question.expect))
+        survey = self._store.fleet.survey(selects, cuts, set(question.expect))
         verdicts = self._verdicts(asked, survey)
         answered = _merge(survey.groups, verdicts)
         told = [self._tell(one, survey.label_sets, cuts) for one in answered]
         if survey.absent:
             told.append(_absent_group(survey.absent))
+        if missing:
+            told.append(_missing_group(missing, first))
         total = {outcome: sum(one.count for one in told if one.outcome == outcome) for outcome in _ORDER}
         return GateAnswer(
             release=question.release,
@@ -122,16 +139,22 @@ class GateService:
             max_unknown=question.max_unknown,
             groups=sorted(told, key=lambda one: (_ORDER[one.outcome], -one.count, one.reason)),
             common=self._common(held, survey.groups, verdicts),
+            waivers=_used(asked, survey.groups, verdicts),
         )
 
     def verdict(self, held: Held, group: Group, judged: Judged, readings: Readings | None) -> Verdict:
         """Return the verdict on the first device of a group, by the policy's own age."""
-        return _verdict(_Asked(held, self._clock(), None), group, judged, readings)
+        now = self._clock()
+        asked = _Asked(held, now, None, self._waivers.active(now))
+        return _verdict(asked, group, judged, readings, asked.waivers)
 
     def _verdicts(self, asked: _Asked, survey: Survey) -> list[Verdict]:
         """Decide for the first device of every group: the others of it differ in nothing that counts."""
         judged = self.judged(asked.held, self._statements(survey.groups))
-        return [_verdict(asked, group, judged, survey.readings.get(group.first)) for group in survey.groups]
+        return [
+            _verdict(asked, group, judged, survey.readings.get(group.first), asked.meant(group))
+            for group in survey.groups
+        ]
 
     def judged(self, held: Held, statements: Mapping[int, Statement]) -> Judged:
         """Judge what devices state, by the number of the statement."""
@@ -212,7 +235,9 @@ def _without_figures(finding: Finding) -> str:
     return finding.rule if finding.path.startswith(("readings.", "evidence.outputs.")) else finding.message
 
 
-def _verdict(asked: _Asked, group: Group, judged: Judged, readings: Readings | None) -> Verdict:
+def _verdict(
+    asked: _Asked, group: Group, judged: Judged, readings: Readings | None, waivers: Sequence[Waiver]
+) -> Verdict:
     """Return the verdict on the first device of a group."""
     held = asked.held
     case = judged.cases.get(group.statement) if group.statement is not None else None
@@ -227,7 +252,7 @@ def _verdict(asked: _Asked, group: Group, judged: Judged, readings: Readings | N
             result=_result(readings, held.release.bundle, case.evidence),
         ),
         readings.labels,
-        (),
+        waivers,
         held.policy,
         moment(asked.now),
         release=held.release.release,
@@ -263,6 +288,38 @@ def _absent_group(absent: list[str]) -> GateGroup:
         path="report",
         hint="enrol it, or label it so that the cohort means it",
     )
+
+
+def _missing_group(count: int, first: list[str]) -> GateGroup:
+    return GateGroup(
+        outcome="unknown",
+        reason="the inventory expects it, but it never enrolled, or was revoked",
+        count=count,
+        devices=first,
+        path="report",
+        hint="enrol it, or take it out of the inventory: envcheck-server device expect FILE",
+    )
+
+
+def _used(asked: _Asked, groups: Sequence[Group], verdicts: Sequence[Verdict]) -> list[GateWaiver]:
+    """Return the waivers but for which some finding would have counted."""
+    counts: dict[str, int] = {}
+    for group, verdict in zip(groups, verdicts, strict=True):
+        paths = [split(finding.path) for finding in verdict.waived]
+        for waiver in asked.meant(group) if paths else ():
+            if any(matches(waiver.path, path) for path in paths):
+                counts[waiver.name] = counts.get(waiver.name, 0) + group.count
+    return [
+        GateWaiver(
+            name=one.name,
+            path=one.path,
+            reason=one.reason,
+            expires_at=one.expires_at,
+            count=counts[one.name],
+        )
+        for one in sorted(asked.waivers, key=lambda one: one.name)
+        if one.name in counts
+    ]
 
 
 def _check(question: GateQuestion) -> None:

@@ -10,6 +10,7 @@ from envcheck_server.service.authentication import AuthenticationService
 from envcheck_server.service.enrolment import EnrolmentService
 from envcheck_server.service.fleet import FleetService
 from envcheck_server.service.gate import GateService
+from envcheck_server.service.inventory import InventoryService
 from envcheck_server.service.judgements import JudgementService
 from envcheck_server.service.objects import ObjectService
 from envcheck_server.service.readiness import ReadinessService
@@ -17,6 +18,7 @@ from envcheck_server.service.releases import ReleaseService
 from envcheck_server.service.reports import ReportService, judge_receipt
 from envcheck_server.service.times import Clock
 from envcheck_server.service.tokens import TokenService
+from envcheck_server.service.waivers import WaiverService
 from envcheck_server.service.writer import Writer
 from envcheck_server.settings import Settings
 from envcheck_server.store.interface import Store
@@ -38,6 +40,8 @@ class Services:
     fleet: FleetService
     readiness: ReadinessService
     audit: AuditService
+    inventory: InventoryService
+    waivers: WaiverService
 
 
 def make_services(settings: Settings, store: Store, clock: Clock = lambda: int(time.time())) -> Services:
@@ -64,6 +68,8 @@ def make_services(settings: Settings, store: Store, clock: Clock = lambda: int(t
         fleet=make_fleet(store, clock),
         readiness=ReadinessService(store, writer),
         audit=AuditService(store),
+        inventory=InventoryService(store, clock),
+        waivers=WaiverService(store, clock),
     )
 
 
