@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from support.fleet import Collector, Commands, Device
+
+from envcheck.transport.state import State
 
 Make = Callable[[], Device]
 
@@ -118,3 +121,74 @@ def test_an_interpreter_that_is_not_there(device: Make, collector: Collector) ->
 
 def test_help_shows_examples(commands: Commands) -> None:
     assert "envcheck enroll https://" in commands("enroll", "--help").out
+
+
+def test_a_device_gets_another_key_and_goes_on_as_before(device: Make, collector: Collector) -> None:
+    press = device()
+    press.run("enroll", collector.url, "--token", collector.token("enroll", "--uses", "1", "--label", "a=b"))
+    assert press.run("report").code == 0
+    key = (press.state / "key.pem").read_bytes()
+    said = press.run("enroll", "--rotate")
+    assert (said.code, said.out.splitlines()[0]) == (0, f"{press.name} is accepted (a=b)"), said.err
+    assert (press.state / "key.pem").read_bytes() != key
+    assert (press.state / "key.pem").stat().st_mode & 0o077 == 0
+    assert not (press.state / "key.next.pem").exists()
+    assert "report 2 acknowledged" in press.run("report").out
+    # The old key is out: whoever copied it speaks no more.
+    (press.state / "key.pem").write_bytes(key)
+    assert "revoked" in press.run("report").err
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["cut before", "cut after"])
+def test_a_change_of_keys_that_was_cut_off_is_finished_by_the_next_report(
+    device: Make, collector: Collector, taken: bool
+) -> None:
+    press = device()
+    press.run("enroll", collector.url, "--token", collector.token("enroll", "--uses", "1"))
+    press.run("report")
+    state = State(press.state)
+    old = (press.state / "key.pem").read_bytes()
+    new = state.make_next_key()
+    if taken:
+        kept = (press.state / "key.next.pem").read_bytes()
+        assert press.run("enroll", "--rotate").code == 0
+        (press.state / "key.pem").write_bytes(old)
+        (press.state / "key.next.pem").write_bytes(kept)
+        (press.state / "key.next.pem").chmod(0o600)
+    said = press.run("report")
+    assert (said.code, said.err) == (0, "")
+    assert state.key().public_key == new.public_key
+    assert state.next_key() is None
+
+
+def test_who_is_refused_keeps_the_key_that_it_has(device: Make, collector: Collector) -> None:
+    press = device()
+    press.run("enroll", collector.url, "--token", collector.token("enroll", "--uses", "1"))
+    collector.operate("device", "revoke", press.name)
+    key = (press.state / "key.pem").read_bytes()
+    said = press.run("enroll", "--rotate")
+    assert (said.code, "revoked" in said.err) == (2, True)
+    assert (press.state / "key.pem").read_bytes() == key
+    assert not (press.state / "key.next.pem").exists()
+    assert "not enrolled" in device().run("enroll", "--rotate").err
+    assert device().run("enroll", "--rotate", "--prepare").code == 2
+
+
+def test_a_prepared_device_needs_no_token(device: Make, collector: Collector, tmp_path: Path) -> None:
+    press, other = device(), device()
+    lines = [press.run("enroll", "--prepare"), press.run("enroll", "--prepare")]
+    assert [said.code for said in lines] == [0, 0]
+    assert lines[0].out == lines[1].out, "the key is made once"
+    refused = press.run("enroll", collector.url)
+    assert (refused.code, "not preauthorised" in refused.err) == (2, True)
+    batch = tmp_path / "batch.csv"
+    batch.write_text("hardware,public_key,device,line\n" + lines[0].out.strip() + ",press\n")
+    assert collector.operate("device", "preauthorise", str(batch)) == "1 devices may enrol without a token"
+    said = press.run("enroll", collector.url)
+    assert (said.code, said.out.splitlines()[0]) == (0, f"{press.name} is accepted (line=press)"), said.err
+    assert press.run("report").code == 0
+    # Listed for other hardware than this machine's.
+    line = other.run("enroll", "--prepare").out.strip()
+    batch.write_text("f" * 32 + line[line.index(",") :] + "\n")
+    collector.operate("device", "preauthorise", str(batch))
+    assert f"{other.name} is pending" in other.run("enroll", collector.url).out

@@ -29,6 +29,8 @@ from envcheck.transport.state import Enrolled, State
     "--device", metavar="ID", help="Id to propose (default: `device` of the configuration, or the host name)."
 )
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label to propose; repeatable.")
+@click.option("--prepare", is_flag=True, help="Make the key, and print the line that a factory's list needs.")
+@click.option("--rotate", is_flag=True, help="Give this device, which is enrolled, another key.")
 @config_option
 def enroll(
     url: str | None,
@@ -36,28 +38,41 @@ def enroll(
     token_file: Path | None,
     device: str | None,
     labels: tuple[str, ...],
+    prepare: bool,
+    rotate: bool,
     config: Path | None,
 ) -> None:
     """Make this device known to a collector.
 
     A key is made here, readable by its owner only, and never leaves the state directory. Enrolling again is
-    harmless: it shows where the device stands. The token may also come from ENVCHECK_TOKEN.
+    harmless: it shows where the device stands. The token may also come from ENVCHECK_TOKEN. A device that was
+    prepared, and whose line the collector was given, needs none.
 
     \b
     Examples:
       ENVCHECK_TOKEN=... envcheck enroll https://envcheck.example.com
       envcheck enroll https://envcheck.example.com --token-file /run/token --label line=press
+      envcheck enroll --prepare >> batch-12.csv
+      envcheck enroll --rotate
     """
     configuration = load_configuration(config)
+    if prepare and rotate:
+        raise BadInput("--prepare and --rotate do not go together", "give one of them")
+    if rotate:
+        _tell(_rotate(configuration))
+        return
+    if prepare:
+        click.echo(_prepare(_device_id(device or configuration.device), configuration))
+        return
     collector = collector_url(url or configuration.collector or _no_url())
     warn_of_plain_http(collector)
+    state = State(Path(configuration.state_dir))
     enrolment = Enrolment(
-        token=read_token(token, token_file),
+        token=_token(token, token_file, state),
         device=_device_id(device or configuration.device),
         public_key="",
         labels=dict(parse_label(label) for label in labels),
     )
-    state = State(Path(configuration.state_dir))
     state.create()
     with state.lock():
         answer = _enroll(collector, enrolment, state, configuration)
@@ -69,14 +84,10 @@ def _enroll(
 ) -> EnrolmentAnswer:
     import msgspec
 
-    from envcheck.facts.gather import capture
-    from envcheck.facts.host import resolve_target
-    from envcheck.facts.identity import hardware_id
     from envcheck.transport.client import send_enrolment
     from envcheck.transport.link import Link
 
-    target = resolve_target(configuration.python or None, configuration.env_file or None)
-    hardware = hardware_id(capture(target))[:HARDWARE_DIGITS]
+    hardware = _hardware(configuration)
     key = state.make_key()
     # Signed like everything that a device sends: it proves that the key is this device's own.
     link = Link(collector, key.credentials(time.time), ca_bundle=configuration.ca_bundle)
@@ -95,6 +106,51 @@ def _enroll(
         ),
     )
     return answer
+
+
+def _hardware(configuration: Configuration) -> str:
+    from envcheck.facts.gather import capture
+    from envcheck.facts.host import resolve_target
+    from envcheck.facts.identity import hardware_id
+
+    target = resolve_target(configuration.python or None, configuration.env_file or None)
+    return hardware_id(capture(target))[:HARDWARE_DIGITS]
+
+
+def _prepare(device: str, configuration: Configuration) -> str:
+    """Return this device's line of a factory's list; its key is made if there is none."""
+    hardware = _hardware(configuration)
+    if not hardware:
+        raise BadInput(
+            "no serial of this hardware can be read here: nothing would bind the key to it",
+            "enroll this device with a token instead: envcheck enroll URL --token TOKEN",
+        )
+    state = State(Path(configuration.state_dir))
+    state.create()
+    with state.lock():
+        return f"{hardware},{state.make_key().public_key},{device}"
+
+
+def _rotate(configuration: Configuration) -> EnrolmentAnswer:
+    from envcheck.transport.link import Link
+    from envcheck.transport.rotation import rotate_key
+
+    state = State(Path(configuration.state_dir))
+    url = state.enrolled().collector
+    with state.lock():
+        return rotate_key(
+            state, lambda key: Link(url, key.credentials(time.time), ca_bundle=configuration.ca_bundle)
+        )
+
+
+def _token(token: str | None, token_file: Path | None, state: State) -> str:
+    """Return the token; a device that was prepared may have none."""
+    try:
+        return read_token(token, token_file)
+    except BadInput:
+        if token is not None or token_file is not None or not state.has_key():
+            raise
+        return ""
 
 
 def _tell(answer: EnrolmentAnswer) -> None:

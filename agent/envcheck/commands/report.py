@@ -22,10 +22,10 @@ from envcheck.contract.document import encode
 from envcheck.contract.fingerprint import Fingerprint, fingerprint_objects
 from envcheck.contract.text import inert
 from envcheck.contract.wire import ReleaseOffer, Report
-from envcheck.errors import BadInput, EnvcheckError
+from envcheck.errors import BadInput, EnvcheckError, Unreachable
 from envcheck.transport.bundles import BundleCache
 from envcheck.transport.exchange import Exchange
-from envcheck.transport.link import Link, collector_url
+from envcheck.transport.link import Link, Refused, collector_url
 from envcheck.transport.readings import HARDWARE_DIGITS, model_digest, report_readings
 from envcheck.transport.results import Measured, Results
 from envcheck.transport.spool import Spool
@@ -61,6 +61,7 @@ def report(fresh: bool, as_json: bool, config: Path | None) -> None:
     enrolled = state.enrolled()
     _check_collector(configuration, enrolled)
     with state.lock():
+        _finish_rotation(configuration, state, enrolled)
         sent = _Run(configuration, state, enrolled).report(fresh=fresh)
     if as_json:
         click.echo(encode(sent))
@@ -75,6 +76,23 @@ def _check_collector(configuration: Configuration, enrolled: Enrolled) -> None:
             f"{configuration.collector}",
             f"enroll it there: envcheck enroll {configuration.collector} --token TOKEN",
         )
+
+
+def _finish_rotation(configuration: Configuration, state: State, enrolled: Enrolled) -> None:
+    """Go on with a change of keys that was cut off: the collector may know the new one already."""
+    if state.next_key() is None:
+        return
+    from envcheck.transport.rotation import rotate_key
+
+    try:
+        rotate_key(
+            state,
+            lambda key: Link(
+                enrolled.collector, key.credentials(time.time), ca_bundle=configuration.ca_bundle
+            ),
+        )
+    except (Unreachable, Refused) as error:
+        notice(f"this device's key was not changed: {error.message}")
 
 
 @dataclass(frozen=True)

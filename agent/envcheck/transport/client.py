@@ -15,6 +15,7 @@ from envcheck.contract.wire import (
     EnrolmentAnswer,
     GateAnswer,
     GateQuestion,
+    KeyRotation,
     ObjectAnswer,
     ReleaseAnswer,
     ReleasePush,
@@ -37,6 +38,14 @@ def send_enrolment(link: Link, enrolment: Enrolment) -> EnrolmentAnswer:
         raise Unreachable(
             f"{link.url} answered for the device {answer.device[:80]!r}, asked was {enrolment.device!r}"
         )
+    return answer
+
+
+def send_rotation(link: Link, device: str, rotation: KeyRotation) -> EnrolmentAnswer:
+    """Give this device another key; `link` speaks with the old one, or with the new one to ask again."""
+    answer = link.ask("PUT", f"/v1/devices/{device}/key", EnrolmentAnswer, encode(rotation))
+    if answer.device != device:
+        raise Unreachable(f"{link.url} answered for the device {answer.device[:80]!r}, asked was {device!r}")
     return answer
 
 

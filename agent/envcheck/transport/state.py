@@ -13,10 +13,12 @@ from envcheck.contract.http_signature import sign_request
 from envcheck.contract.keys import generate_private_key, key_id, load_private_key, public_key_of
 from envcheck.contract.wire import DeviceState
 from envcheck.errors import BadInput
-from envcheck.transport.files import refuse_write, seal, unseal, write_whole
+from envcheck.transport.files import refuse_write, seal, sync_directory, unseal, write_whole
 from envcheck.transport.link import Credentials
 
 D = TypeVar("D", bound=Document)
+
+_NEXT_KEY = "key.next.pem"
 
 
 class Enrolled(Document, frozen=True, kw_only=True):
@@ -99,7 +101,38 @@ class State:
 
     def key(self) -> DeviceKey:
         """Return this device's key; raises BadInput when there is none, or when others can read it."""
-        path = self.directory / "key.pem"
+        return self._key("key.pem")
+
+    def make_key(self) -> DeviceKey:
+        """Return this device's key, made on the first call."""
+        if not self.has_key():
+            self.write("key.pem", generate_private_key())
+        return self.key()
+
+    def has_key(self) -> bool:
+        """Tell whether a key was made here."""
+        return (self.directory / "key.pem").exists()
+
+    def next_key(self) -> DeviceKey | None:
+        """Return the key that is to take the place of this device's, None when it has no such key."""
+        return self._key(_NEXT_KEY) if (self.directory / _NEXT_KEY).exists() else None
+
+    def make_next_key(self) -> DeviceKey:
+        """Return the key that is to take the place of this device's, made on the first call."""
+        if self.next_key() is None:
+            self.write(_NEXT_KEY, generate_private_key())
+        return self._key(_NEXT_KEY)
+
+    def take_next_key(self) -> None:
+        """Put the next key in the place of this device's."""
+        try:
+            (self.directory / _NEXT_KEY).replace(self.directory / "key.pem")
+            sync_directory(self.directory)
+        except OSError as error:
+            raise self._refuse(error) from None
+
+    def _key(self, name: str) -> DeviceKey:
+        path = self.directory / name
         try:
             pem, mode = path.read_bytes(), path.stat().st_mode
         except FileNotFoundError:
@@ -110,12 +143,6 @@ class State:
             raise BadInput(f"the device key {path} can be read by other users", f"chmod 600 {path}")
         private = load_private_key(pem, str(path))
         return DeviceKey(public_key=public_key_of(private), sign=private.sign)
-
-    def make_key(self) -> DeviceKey:
-        """Return this device's key, made on the first call."""
-        if not (self.directory / "key.pem").exists():
-            self.write("key.pem", generate_private_key())
-        return self.key()
 
     def enrolled(self) -> Enrolled:
         """Return what is known of the enrolment; raises BadInput when this device is not enrolled."""
