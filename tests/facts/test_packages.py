@@ -112,6 +112,20 @@ def test_where_it_came_from_without_credentials_or_paths(told: object, kind: str
     assert "/home" not in repr(source)
 
 
+@pytest.mark.parametrize(
+    "archive",
+    [
+        {"hashes": {"sha256": "ab12"}},
+        {"hash": "sha256=ab12"},
+        {"hash": "sha256=no", "hashes": {"sha256": "ab12"}},
+    ],
+)
+def test_the_digest_of_an_archive(archive: object) -> None:
+    source = parse_source(json.dumps({"url": "https://host/a.whl", "archive_info": archive}))
+    assert source is not None
+    assert source.digest == "ab12"
+
+
 KEYS = st.sampled_from(["url", "vcs_info", "archive_info", "dir_info", "hashes", "editable", "commit_id"])
 DOCUMENTS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

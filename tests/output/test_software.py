@@ -131,6 +131,32 @@ def test_pylock_with_the_wheels_that_were_installed() -> None:
     assert str(lock.requires_python) == "==3.11.7"
 
 
+def test_files_of_this_machine_are_no_folders() -> None:
+    places = {
+        "a": "file:///srv/my%20a-1.0.tar.gz",
+        "b": "file:///srv/b-1.0-py3-none-any.whl",
+        "c": "file:///srv/c",
+    }
+    packages = {
+        "a": {"version": "1.0", "source": {"kind": "local", "digest": "ab" * 32}},
+        # uv keeps no digest: the wheel is recognised by its build.
+        "b": {"version": "1.0", "build": "b2", "source": {"kind": "local"}},
+        "c": {"version": "1.0", "build": "b9", "source": {"kind": "local"}},
+    }
+    wheels = {"b2": Wheel(file="b-1.0-py3-none-any.whl", sha256="22" * 32, size=20)}
+    made = installed(captured(packages, device={"sources": places}), pytest.fail)
+    lock = Pylock.from_dict(tomllib.loads(pylock_text(made, wheels)))
+    first, second, third = lock.packages
+    assert first.archive is not None
+    assert (first.archive.path, first.archive.hashes) == ("/srv/my a-1.0.tar.gz", {"sha256": "ab" * 32})
+    assert second.wheels is not None
+    assert second.wheels[0].hashes == {"sha256": "22" * 32}
+    assert third.directory is not None
+    assert third.directory.path == "/srv/c"
+    with pytest.raises(BadInput, match=r"locked to: b 1\.0$"):
+        pylock_text(made, {})
+
+
 def test_what_cant_be_locked_is_named() -> None:
     with pytest.raises(BadInput, match=r"torch 2\.13\.0\+cu126") as told:
         pylock_text(found({"torch": PACKAGES["torch"]}), {})

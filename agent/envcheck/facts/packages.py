@@ -252,7 +252,9 @@ def parse_source(direct_url: str | None) -> Source | None:
         return Source(kind="vcs", vcs=tool, url=public, commit=commit, revision=revision, subdirectory=below)
     if folder:
         return Source(kind="local")
-    digest = _string(_mapping(archive.get("hashes")).get("sha256"))
+    # Before pip 23 the hash was one text.
+    method, _, old = _string(archive.get("hash")).partition("=")
+    digest = _string(_mapping(archive.get("hashes")).get("sha256")) or (old if method == "sha256" else "")
     return Source(kind="archive" if public else "local", url=public, digest=digest, subdirectory=below)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from packaging.pylock import Package
 
 _MAX_NAMED = 5
+_ARCHIVES = (".whl", ".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tar.xz", ".txz")
 
 
 class File(Protocol):
@@ -86,28 +87,43 @@ def _package(item: Software, wheels: Mapping[str, File]) -> Package | None:
         version = Version(item.version)
     except InvalidVersion:
         return None
-    entry: dict[str, Any] = {}
-    below = item.subdirectory or None
-    if item.origin == "vcs" and item.vcs and item.url and item.commit:
-        entry["vcs"] = pylock.PackageVcs(
-            type=item.vcs, url=item.url, commit_id=item.commit, subdirectory=below
-        )
-    elif item.origin == "archive" and item.sha256:
-        hashes = {"sha256": item.sha256}
-        entry["archive"] = pylock.PackageArchive(url=item.url, hashes=hashes, subdirectory=below)
-    elif item.origin in ("local", "editable") and item.url.startswith("file:"):
-        editable = True if item.origin == "editable" else None
-        entry["directory"] = pylock.PackageDirectory(
-            path=_path(item.url), editable=editable, subdirectory=below
-        )
-    elif wheel := wheels.get(item.build):
+    # A version beside a source tree is not to be relied on, says PEP 751.
+    entry = _source(item)
+    if not entry and (wheel := wheels.get(item.build)):
         hashes = {"sha256": wheel.sha256}
         file = pylock.PackageWheel(name=wheel.file, path=wheel.file, size=wheel.size, hashes=hashes)
-        entry.update(version=version, wheels=[file])
-    else:
-        return None
-    # A version beside a source tree is not to be relied on, says PEP 751.
-    return pylock.Package(name=canonicalize_name(item.name), **entry)
+        entry = {"version": version, "wheels": [file]}
+    return pylock.Package(name=canonicalize_name(item.name), **entry) if entry else None
+
+
+def _source(item: Software) -> dict[str, Any]:
+    """Return where it came from when that was no index; nothing when it can't be locked to that."""
+    from packaging import pylock
+
+    below = item.subdirectory or None
+    if item.origin == "vcs" and item.vcs and item.url and item.commit:
+        return {
+            "vcs": pylock.PackageVcs(type=item.vcs, url=item.url, commit_id=item.commit, subdirectory=below)
+        }
+    if item.origin == "archive" or _is_file(item):
+        here = _is_file(item)
+        archive = pylock.PackageArchive(
+            url=None if here else item.url,
+            path=_path(item.url) if here else None,
+            hashes={"sha256": item.sha256},
+            subdirectory=below,
+        )
+        return {"archive": archive} if item.sha256 else {}
+    if item.origin in ("local", "editable") and item.url.startswith("file:"):
+        editable = True if item.origin == "editable" else None
+        folder = pylock.PackageDirectory(path=_path(item.url), editable=editable, subdirectory=below)
+        return {"directory": folder}
+    return {}
+
+
+def _is_file(item: Software) -> bool:
+    """Whether it was installed from a file of this machine: what is no archive is a folder."""
+    return item.origin == "local" and _path(item.url).endswith(_ARCHIVES)
 
 
 def _path(url: str) -> str:
