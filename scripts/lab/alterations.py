@@ -14,6 +14,13 @@ Alteration = Callable[[Any], None]
 _SEED = 4
 
 
+def altered(model: bytes, alteration: Alteration) -> bytes:
+    """Return an altered model."""
+    proto = onnx.load_from_string(model)
+    alteration(proto)
+    return bytes(proto.SerializeToString(deterministic=True))
+
+
 def moved(share: float) -> Alteration:
     """Change every float weight by a normal share of its own value."""
 
@@ -24,6 +31,10 @@ def moved(share: float) -> Alteration:
             _put(tensor, (values * factors).astype(np.float32))
 
     return alter
+
+
+def unchanged(_model: Any) -> None:
+    """Leave the model as it is."""
 
 
 def rounded_to_half(model: Any) -> None:

@@ -24,9 +24,10 @@ Spoil = Callable[[Path], None]
 class Case:
     """One thing that is planted (or nothing), in some models and environments.
 
-    `cause` is a regular expression that the words of a right verdict match. `alter` changes the
-    deployed model, `shell` is run before the interpreter starts, `spoil` changes a copy of the virtual
-    environment. `options` and `trained_in` are how the baseline was made, `changes` what is claimed in it.
+    `cause` is a regular expression that the words of a right verdict match. `alter` changes the model in
+    the bundle, `deployed` the file that the configuration names as deployed, `spoil` a copy of the
+    virtual environment; `shell` is run before the interpreter starts. `options` and `trained_in` are how
+    the baseline was made, `changes` what is claimed in it.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Case:
     environments: tuple[str, ...]
     cause: str = ""
     alter: Alteration | None = None
+    deployed: Alteration | None = None
     shell: str = ""
     spoil: Spoil | None = None
     trained_in: str = TRAINING
@@ -82,6 +84,7 @@ def _healthy() -> list[Case]:
         Case("healthy", "nothing", "healthy", ("cnn-qdq", "transformer-qdq"), (SME,)),
         Case("healthy", "nothing", "healthy", (KERNEL_LESS,), able),
         Case("healthy", "nothing", "healthy", unsaturable, every),
+        Case("healthy", "nothing, deployed", "healthy", FLOATS, NATIVE, deployed=alter.unchanged),
         Case(
             "healthy",
             "nothing, on its own provider",
@@ -139,7 +142,7 @@ def _scales() -> list[Case]:
 
 
 def _graphs() -> list[Case]:
-    def case(name: str, what: str, cause: str, alteration: Alteration, **more: Any) -> Case:
+    def case(name: str, what: str, cause: str, alteration: Alteration | None, **more: Any) -> Case:
         return Case(name, what, "fault", FLOATS, NATIVE, cause=cause, alter=alteration, **more)
 
     return [
@@ -160,6 +163,13 @@ def _graphs() -> list[Case]:
             "the last axis in another order",
             r"order|permut|label",
             alter.classes_permuted,
+        ),
+        case(
+            "another file deployed",
+            "the configuration names a model that is not the release's",
+            r"deployed",
+            None,
+            deployed=alter.moved(1e-3),
         ),
         case(
             "random operator",

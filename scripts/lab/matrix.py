@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import measure
-import onnx
+from alterations import altered
 from environments import Environment, Ready, broken, fleet, prepare, virtual_environment
 from faults import Case
 from models import deploy, freeze, open_bundle, variant
 from places import CACHE, TREE, Failed, Unavailable, digest, digest_tree, execute, write_program
+
+from envcheck.contract.bundle import read_bundle
 
 # The evidence is the agent's; the outputs are copied for the lab, which does sums of its own.
 _WRAPPER = """\
@@ -130,7 +132,8 @@ class Runner:
     def _kept(self, cell: Cell, ready: Ready, bundle: bytes, outcome: Outcome) -> Outcome:
         case = cell.case
         spoilt = case.spoil.__name__ if case.spoil else ""
-        key = digest(self.agent.name, _VERSION, bundle, ready.identity, case.shell, spoilt, case.deadline_s)
+        parts = (bundle, ready.identity, case.shell, spoilt, case.deadline_s, _deployed(cell, bundle))
+        key = digest(self.agent.name, _VERSION, *parts)
         path = CACHE / "cells" / f"{key}.json"
         if not path.exists():
             self._measure(cell, ready, bundle, outcome)
@@ -149,7 +152,10 @@ class Runner:
             folder = Path(name)
             python = write_program(folder / "python", _wrapper(cell, ready, folder))
             (folder / "cell.envcheck").write_bytes(bundle)
-            (folder / "config.yaml").write_text("device: lab\n")
+            deployed = _deployed(cell, bundle)
+            (folder / "deployed.onnx").write_bytes(deployed)
+            named = f"model: {folder}/deployed.onnx\n" if deployed else ""
+            (folder / "config.yaml").write_text(f"device: lab\n{named}")
             (folder / "kept").mkdir()
             begin = time.monotonic()
             done = self._check(folder, python, cell)
@@ -209,10 +215,16 @@ def _bundle(cell: Cell, agent: Path) -> bytes:
     bundle = open_bundle(path)
     model = bytes(bundle.members["model.onnx"])
     if case.alter is not None:
-        altered = onnx.load_from_string(model)
-        case.alter(altered)
-        model = altered.SerializeToString(deterministic=True)
+        model = altered(model, case.alter)
     return deploy(bundle, model, **case.changes)
+
+
+def _deployed(cell: Cell, bundle: bytes) -> bytes:
+    """Return the model file that the configuration names as deployed, nothing where it names none."""
+    if cell.case.deployed is None:
+        return b""
+    model = bytes(read_bundle(bundle, "the lab's bundle").members["model.onnx"])
+    return altered(model, cell.case.deployed)
 
 
 def _wrapper(cell: Cell, ready: Ready, folder: Path) -> str:

@@ -13,7 +13,6 @@ from typing import Any
 
 import alterations as alter
 import numpy as np
-import onnx
 from alterations import Alteration
 from environments import TRAINING, fleet, prepare
 from matrix import Outcome, agent_environment
@@ -136,6 +135,4 @@ def _material(refusal: Refusal) -> Variant:
     made = variant(refusal.variant)
     if refusal.alter is None:
         return made
-    altered = onnx.load_from_string(made.model)
-    refusal.alter(altered)
-    return Variant(made.name, altered.SerializeToString(deterministic=True), made.original)
+    return Variant(made.name, alter.altered(made.model, refusal.alter), made.original)
