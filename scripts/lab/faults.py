@@ -2,62 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import alterations as alter
+import spoiling
 from alterations import Alteration
-from environments import OLDEST, TRAINING, fleet
-from models import NETWORKS, names
-
-# healthy: must pass. fault: must fail. told: must be named, whether or not it blocks. below: no tolerance
-# that passes healthy machines can tell it.
-Truth = Literal["healthy", "fault", "told", "below"]
-Spoil = Callable[[Path], None]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One thing that is planted (or nothing), in some models and environments.
-
-    `cause` is a regular expression that the words of a right verdict match. `alter` changes the model in
-    the bundle, `deployed` the file that the configuration names as deployed, `spoil` a copy of the
-    virtual environment; `shell` is run before the interpreter starts. `options` and `trained_in` are how
-    the baseline was made, `changes` what is claimed in it.
-    """
-
-    name: str
-    what: str
-    truth: Truth
-    variants: tuple[str, ...]
-    environments: tuple[str, ...]
-    cause: str = ""
-    alter: Alteration | None = None
-    deployed: Alteration | None = None
-    shell: str = ""
-    spoil: Spoil | None = None
-    trained_in: str = TRAINING
-    options: tuple[str, ...] = ()
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    deadline_s: float = 300.0
-
-
-FLOATS = tuple(f"{network}-float" for network in NETWORKS)
-QUANTISED = tuple(name for name in names() if name not in FLOATS)
-SATURABLE = tuple(name for name in QUANTISED if not name.endswith("-u8"))
-# AVX2 without VNNI: truth from the manufacturer's tables, not from envcheck's own canary.
-SATURATING = ("haswell", "haswell-old", "epyc-milan")
-SME = "arm64-sme"
-# Its ConvInteger takes int8 weights.
-KERNEL_LESS = "cnn-dynamic-s8"
-# The oldest and the newest onnxruntime, and CPUs that have no kernel in common.
-DIFFERENT = (TRAINING, OLDEST, "haswell", "nehalem", "cortex-a72", "arm64-max")
-NATIVE = (TRAINING, OLDEST)
-OPENVINO = ("--provider", "OpenVINOExecutionProvider", "--provider", "CPUExecutionProvider")
+from case import (
+    DIFFERENT,
+    FLOATS,
+    KERNEL_LESS,
+    NATIVE,
+    OPENVINO,
+    QUANTISED,
+    SATURABLE,
+    SATURATING,
+    SME,
+    Case,
+    Truth,
+)
+from environments import TRAINING, fleet
+from models import names
 
 
 def cases() -> list[Case]:
@@ -230,13 +194,21 @@ def _environments() -> list[Case]:
             "numpy's OpenBLAS is gone",
             r"openblas\S* is missing",
             NATIVE,
-            spoil=without_openblas,
+            spoil=spoiling.without_openblas,
         ),
         case(
-            "damaged package", "a module of onnxruntime is gone", r"install", NATIVE, spoil=without_a_module
+            "damaged package",
+            "a module of onnxruntime is gone",
+            r"install",
+            NATIVE,
+            spoil=spoiling.without_a_module,
         ),
         case(
-            "no onnxruntime", "it was never installed", r"no onnxruntime", NATIVE, spoil=without_onnxruntime
+            "no onnxruntime",
+            "it was never installed",
+            r"no onnxruntime",
+            NATIVE,
+            spoil=spoiling.without_onnxruntime,
         ),
         case(
             "CPU older than the wheel",
@@ -262,7 +234,7 @@ def _environments() -> list[Case]:
             "a library on a mount that never answers",
             r"import",
             NATIVE,
-            spoil=with_a_silent_file,
+            spoil=spoiling.with_a_silent_file,
             deadline_s=6.0,
         ),
         case("memory limit", "100 MB of address space", r"memory", NATIVE, shell="ulimit -v 100000"),
@@ -309,28 +281,3 @@ def _providers() -> list[Case]:
             changes={"providers": cuda},
         ),
     ]
-
-
-def without_openblas(home: Path) -> None:
-    """Remove the library that numpy links to."""
-    for path in home.glob("lib/python*/site-packages/numpy.libs/*openblas*"):
-        path.unlink()
-
-
-def without_onnxruntime(home: Path) -> None:
-    """Remove the package and what pip knows of it."""
-    for path in home.glob("lib/python*/site-packages/onnxruntime*"):
-        shutil.rmtree(path)
-
-
-def without_a_module(home: Path) -> None:
-    """Remove one file of the package."""
-    for path in home.glob("lib/python*/site-packages/onnxruntime/capi/onnxruntime_validation.py"):
-        path.unlink()
-
-
-def with_a_silent_file(home: Path) -> None:
-    """Put a pipe that nobody writes to where a library is: opening it never ends."""
-    for path in home.glob("lib/python*/site-packages/numpy.libs/*openblas*"):
-        path.unlink()
-        os.mkfifo(path)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from faults import Case
+from case import Case
 from matrix import Outcome, named
 from refusals import Refusal
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import measure
 from alterations import altered
+from case import Case
 from environments import Environment, Ready, broken, fleet, prepare, virtual_environment
-from faults import Case
 from models import deploy, freeze, open_bundle, variant
 from places import CACHE, TREE, Failed, Unavailable, digest, digest_tree, execute, write_program
 

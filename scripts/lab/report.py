@@ -8,8 +8,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TypeVar
 
+from case import FLOATS, QUANTISED, SATURABLE, SATURATING
 from environments import Environment, broken, fleet
-from faults import FLOATS, QUANTISED, SATURABLE, SATURATING
 from judged import Judged, available
 from measure import TOLERANCES
 
