@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -49,6 +51,16 @@ def test_what_lies_in_the_environment_is_placed_below_its_prefix(
     assert child_look.placed(f"{real}-other/lib/x.so") == f"{real}-other/lib/x.so"
     monkeypatch.setattr(sys, "prefix", "/usr")
     assert child_look.placed("/usr/lib/x.so") == "/usr/lib/x.so"
+
+
+@pytest.mark.parametrize(("width", "machine"), [(8, "aarch64"), (4, "armv7l")])
+def test_a_narrow_system_on_a_wide_kernel_is_what_counts(
+    width: int, machine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Raspberry Pi OS has it; the kernel and the pointers stand in for it."""
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine="aarch64"))
+    monkeypatch.setattr(struct, "calcsize", lambda _: width)
+    assert child_look.platform().startswith(f"{machine}-glibc")
 
 
 def test_the_libraries_of_this_process_are_described() -> None:

@@ -182,3 +182,9 @@ def test_labels_that_the_model_gives_itself_are_compared_directly() -> None:
     expected = {"label": OutputReference(dtype="int64", shape=[4], exact=True)}
     outputs = {"label": np.array([1, 2, 3, 4])}
     assert measure_accuracy(outputs, {"labels": np.array([1, 2, 3, 5])}, expected) == 0.75
+
+
+def test_decisions_of_a_map_are_its_keys() -> None:
+    expected = {"y": OutputReference(dtype="float32", shape=[2, 2], decides=True)}
+    outputs = {"y": np.array([[0.9, 0.1], [0.2, 0.8]], np.float32), "y.keys": np.array(["ant", "bee"])}
+    assert measure_accuracy(outputs, {"labels": np.array(["ant", "ant"])}, expected) == 0.5

@@ -37,6 +37,23 @@ def test_other_packages_are_not_pinned() -> None:
 
 
 @pytest.mark.parametrize(
+    ("python", "platform", "said"),
+    [
+        ("3.11.2", "x86_64-glibc2.36", "python -m pip install onnxruntime"),
+        ("3.11.2", "x86_64-glibc2.27", "'onnxruntime==1.23.2' (the newest for glibc2.27)"),
+        ("3.10.2", "aarch64-glibc2.27", "'onnxruntime==1.23.2' (the newest for Python 3.10)"),
+        ("3.8.10", "aarch64-glibc2.27", "'onnxruntime==1.19.2' (the newest for Python 3.8)"),
+        ("3.8.10", "x86_64-glibc2.17", "'onnxruntime==1.16.3' (the newest for glibc2.17)"),
+        ("3.12.1", "x86_64-glibc2.17", "there is no onnxruntime wheel for Python 3.12 with glibc2.17"),
+        ("3.8.10", "x86_64-glibc2.12", "there is no onnxruntime wheel for Python 3.8 with glibc2.12"),
+        ("3.11.2", "armv7l-glibc2.36", "there is no onnxruntime wheel for armv7l with glibc2.36"),
+    ],
+)
+def test_an_old_system_is_told_the_last_wheel_that_fits(python: str, platform: str, said: str) -> None:
+    assert said in install_hint("onnxruntime", python, platform)
+
+
+@pytest.mark.parametrize(
     ("python", "installed", "hint"),
     [
         ("3.11.7", "1.20.0", "install a newer onnxruntime there"),

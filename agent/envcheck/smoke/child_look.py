@@ -74,7 +74,11 @@ def astray_nodes(nodes: List[Node], heavy: Set[str], intended: str) -> Dict[str,
 def platform() -> str:
     """Return machine and C library, which decide what wheels fit."""
     version = c_library_version()
-    return f"{os.uname().machine}-{'glibc' + version if version else 'musl'}"
+    machine = os.uname().machine
+    if struct.calcsize("P") == 4:
+        # The kernel's word is for itself: the system on it may be of half its width.
+        machine = {"aarch64": "armv7l", "x86_64": "i686"}.get(machine, machine)
+    return f"{machine}-{'glibc' + version if version else 'musl'}"
 
 
 def c_library_version() -> str:

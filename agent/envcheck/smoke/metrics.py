@@ -121,6 +121,9 @@ def measure_accuracy(
         actual = outputs[name]
         if output.decides and actual.ndim > 0 and actual.shape[:-1] == wanted.shape:
             decided = _scores(actual).argmax(axis=-1)
+            # What a map calls its entries is what labels call them.
+            keys = outputs.get(f"{name}.keys")
+            decided = decided if keys is None else keys[decided]
         elif output.exact and actual.shape == wanted.shape:
             decided = actual
         else:

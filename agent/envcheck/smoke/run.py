@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 _MODEL, _TIMING, _GOLDEN = "model", "timing", "golden"
 _REPEATS = 3
+# Protobuf's own limit.
+MAX_MODEL = 2**31 - 1
 # Samples that are run one by one beside the batch they are in.
 _MAX_APART = 8
 
@@ -123,6 +125,11 @@ def require_deadline(deadline_s: float) -> float:
 
 def _open(bundle: Bundle) -> _Golden:
     baseline = bundle.baseline()
+    if len(bundle.members[MODEL]) > MAX_MODEL:
+        raise BadInput(
+            f"{bundle.source}: the model is larger than 2 GB, which no onnxruntime reads from one file",
+            "freeze a smaller or a quantised model",
+        )
     headers = {
         member: read_headers(bundle.members[member], f"{bundle.source}: {member}")
         for member in (INPUTS, REFERENCE, LABELS)

@@ -6,6 +6,8 @@ import re
 
 # The last onnxruntime with wheels for each Python that it no longer serves; later Pythons get the newest.
 _LAST = {(3, 8): "1.19.2", (3, 9): "1.19.2", (3, 10): "1.23.2"}
+# What the wheels' tags say: the oldest glibc, the last release that is content with it, its last Python.
+_OF_GLIBC = (((2, 28), "", (9, 9)), ((2, 27), "1.23.2", (3, 13)), ((2, 17), "1.16.3", (3, 11)))
 _NEWEST = (3, 11)
 _OLDEST = (3, 8)
 _MACHINES = ("x86_64", "aarch64", "amd64", "arm64")
@@ -19,9 +21,15 @@ def install_hint(package: str, python: str, platform: str) -> str:
     machine, _, libc = platform.partition("-")
     if package == "onnxruntime" and platform and (machine not in _MACHINES or libc == "musl"):
         return f"there is no onnxruntime wheel for {machine} with {libc or 'this C library'}: build it there"
-    last = _last(package, version)
+    last, why = _last(package, version), f"Python {_named(version)}"
+    old = _of_glibc(libc) if package == "onnxruntime" else None
+    if old is not None and version is not None and (not old[0] or version > old[1]):
+        newer = "use a newer system image, or an older Python"
+        return f"there is no onnxruntime wheel for {why} with {libc}: {newer}"
+    if old is not None and (last is None or _parts(old[0]) < _parts(last)):
+        last, why = old[0], libc
     pinned = f"'{package}=={last}'" if last else package
-    newest = f" (the newest for Python {_named(version)})" if last else ""
+    newest = f" (the newest for {why})" if last else ""
     return f"install it there: python -m pip install {pinned}{newest}"
 
 
@@ -42,6 +50,17 @@ def first_hint(package: str, python: str, needed: str) -> str:
         return f"install it there: python -m pip install '{package}>={needed}'"
     fitting = next((each for each in sorted(_LAST) if _parts(_LAST[each]) >= _parts(needed)), _NEWEST)
     return f"Python {_named(version)} can have {last} at most: use Python {_named(fitting)} or later"
+
+
+def _of_glibc(libc: str) -> tuple[str, tuple[int, int]] | None:
+    """The last release for an old glibc and its last Python; None where any will do, "" where none does."""
+    found = re.fullmatch(r"glibc(\d+)\.(\d+)", libc)
+    if found is None:
+        return None
+    for oldest, last, python in _OF_GLIBC:
+        if (int(found[1]), int(found[2])) >= oldest:
+            return (last, python) if last else None
+    return "", (0, 0)
 
 
 def _parts(version: str) -> list[int]:
