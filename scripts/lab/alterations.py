@@ -21,11 +21,11 @@ def altered(model: bytes, alteration: Alteration) -> bytes:
     return bytes(proto.SerializeToString(deterministic=True))
 
 
-def moved(share: float) -> Alteration:
+def moved(share: float, seed: int = _SEED) -> Alteration:
     """Change every float weight by a normal share of its own value."""
 
     def alter(model: Any) -> None:
-        generator = np.random.default_rng(_SEED)
+        generator = np.random.default_rng(seed)
         for tensor, values in weights(model):
             factors = 1 + share * generator.standard_normal(values.shape)
             _put(tensor, (values * factors).astype(np.float32))

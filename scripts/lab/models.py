@@ -31,7 +31,7 @@ from envcheck.contract.document import encode
 SAMPLES = 32
 NETWORKS = ("cnn", "transformer")
 SCHEMES = ("float", "dynamic-s8", "dynamic-u8", "qdq")
-_INPUT, _SCORES = "image", "logits"
+INPUT, _SCORES = "image", "logits"
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _calibration() -> Any:
 
     class Golden(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.batches = iter([{_INPUT: golden()[0]}])
+            self.batches = iter([{INPUT: golden()[0]}])
 
         def get_next(self) -> Any:
             return next(self.batches, None)
@@ -130,7 +130,7 @@ def _quiet() -> Iterator[None]:
 def golden() -> tuple[Any, Any]:
     """Return the golden images [32, 1, 8, 8] and their labels [32]."""
     with np.load(DIGITS / "inputs.npz") as inputs, np.load(DIGITS / "labels.npz") as labels:
-        return inputs[_INPUT][:SAMPLES], labels["labels"][:SAMPLES]
+        return inputs[INPUT][:SAMPLES], labels["labels"][:SAMPLES]
 
 
 def write_arrays(path: Path, arrays: dict[str, Any]) -> Path:
@@ -149,7 +149,7 @@ def baseline_command(folder: Path, made: Variant, release: str, *options: str | 
     (folder / "model.onnx").write_bytes(made.model)
     command: list[str | Path] = [
         *(sys.executable, "-m", "envcheck", "baseline", "create", folder / "model.onnx"),
-        *("--inputs", write_arrays(folder / "inputs.npz", {_INPUT: images})),
+        *("--inputs", write_arrays(folder / "inputs.npz", {INPUT: images})),
         *("--labels", write_arrays(folder / "labels.npz", {"labels": labels})),
         *("--name", release, "-o", folder / "made.envcheck"),
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from case import FLOATS, QUANTISED, SATURABLE, SATURATING
+from draws import DRAWS, Drawn
 from environments import Environment, broken, fleet
 from judged import Judged, available
 from measure import TOLERANCES
@@ -26,7 +27,7 @@ _HEAD = Path(__file__).with_name("report-head.md")
 _TAIL = Path(__file__).with_name("report-tail.md")
 
 
-def markdown(judged: Sequence[Judged], agent: str) -> str:
+def markdown(judged: Sequence[Judged], agent: str, drawn: Sequence[Drawn]) -> str:
     """Return the whole report. `agent` tells the sources that were tested."""
     ran = available(judged)
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d")
@@ -36,6 +37,7 @@ def markdown(judged: Sequence[Judged], agent: str) -> str:
         ["## Confusion matrix", "", *_matrix(ran), ""],
         ["## The usual tolerances on the same cells", "", *_tolerances(ran), ""],
         ["## Calibration: float models", "", *_float_floors(ran), ""],
+        ["### How surely it is found", "", *_draws(drawn), ""],
         ["## Calibration: quantised models", "", *_quantised(ran), ""],
         ["## A CPU that saturates", "", *_saturation(ran), ""],
         ["## What was planted", "", *_planted(judged), ""],
@@ -116,6 +118,20 @@ def _float_floors(ran: Sequence[Judged]) -> Iterator[str]:
     for name, group in _grouped(moved, lambda one: one.outcome.case):
         yield _row(name, *(_span([one for one in group if one.outcome.variant == name]) for name in FLOATS))
     yield from ("", "RMSE / floor over all environments, from the least to the greatest, the worse output.")
+
+
+def _draws(drawn: Sequence[Drawn]) -> Iterator[str]:
+    yield from _table_head(
+        "weights moved by", "model", f"found, of {DRAWS}", "error / allowed: least, median, most"
+    )
+    for one in drawn:
+        excess = one.excess
+        shown = ", ".join(f"{value:.2f}" for value in (excess[0], excess[len(excess) // 2], excess[-1]))
+        yield _row(f"x (1 + {one.share:.0e} N)", one.variant, sum(value > 1 for value in excess), shown)
+    yield from (
+        "",
+        "Draws of N by other seeds, run on this machine alone and held to the default policy's limits.",
+    )
 
 
 def _span(group: Sequence[Judged]) -> str:

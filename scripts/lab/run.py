@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import report
+from draws import draw
 from environments import OLDEST, TRAINING
 from faults import cases
 from judged import document, judge, rows
@@ -44,7 +45,9 @@ def main() -> int:
     whole = not (arguments.quick or arguments.ci or arguments.only)
     told = TREE / "docs" if whole else folder
     agent = runner.agent.name.removeprefix("agent-")
-    (told / "verdict-quality.md").write_text(report.markdown(judged, agent))
+    (told / "verdict-quality.md").write_text(
+        report.markdown(judged, agent, draw(runner.agent) if whole else [])
+    )
     lines = ",\n".join(json.dumps(row) for row in rows(judged))
     (told / "verdict-quality.json").write_text(f"[\n{lines}\n]\n")
     print("\n".join(report.summary(judged)))
