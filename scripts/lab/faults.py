@@ -51,6 +51,15 @@ def _healthy() -> list[Case]:
         Case("healthy", "nothing, deployed", "healthy", FLOATS, NATIVE, deployed=alter.unchanged),
         Case(
             "healthy",
+            "nothing, another provider than the baseline's",
+            "healthy",
+            # It refuses the graphs with ConvInteger.
+            tuple(name for name in names() if not name.startswith("cnn-dynamic")),
+            ("openvino",),
+            changes={"providers": ["OpenVINOExecutionProvider", "CPUExecutionProvider"]},
+        ),
+        Case(
+            "healthy",
             "nothing, on its own provider",
             "healthy",
             FLOATS,

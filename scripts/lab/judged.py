@@ -16,7 +16,6 @@ class Judged:
     """An outcome beside what was planted. `cause` is how well it was told, see `matrix.named`."""
 
     outcome: Outcome
-    what: str
     cause: str
 
     @property
@@ -52,14 +51,14 @@ class Judged:
 
 def judge(outcomes: Sequence[Outcome], cases: Iterable[Case | Refusal]) -> list[Judged]:
     """Hold every outcome to what its case says."""
-    known = {(case.name, getattr(case, "truth", "refusal")): case for case in cases}
-    return [_judged(outcome, known[outcome.case, outcome.truth]) for outcome in outcomes]
+    causes = {(case.name, case.what): case.cause for case in cases}
+    return [_judged(outcome, causes[outcome.case, outcome.what]) for outcome in outcomes]
 
 
-def _judged(outcome: Outcome, case: Case | Refusal) -> Judged:
+def _judged(outcome: Outcome, cause: str) -> Judged:
     # Where nothing was held back, what is told is of something else.
     silent = outcome.verdict == "pass" and outcome.truth != "told"
-    return Judged(outcome, case.what, "" if silent or not case.cause else named(outcome, case.cause))
+    return Judged(outcome, "" if silent or not cause else named(outcome, cause))
 
 
 def available(judged: Sequence[Judged]) -> list[Judged]:

@@ -60,6 +60,7 @@ class Outcome:
     """What the agent said of a cell. `numbers` are the lab's own, by output."""
 
     case: str
+    what: str
     truth: str
     variant: str
     environment: str
@@ -108,7 +109,9 @@ class Runner:
     def run(self, cell: Cell) -> Outcome:
         """Return what the agent says of `cell`."""
         ready = self._prepared(cell.environment)
-        outcome = Outcome(cell.case.name, cell.case.truth, cell.variant, cell.environment.name)
+        outcome = Outcome(
+            cell.case.name, cell.case.what, cell.case.truth, cell.variant, cell.environment.name
+        )
         if isinstance(ready, str):
             outcome.unavailable = ready
             return outcome
@@ -132,7 +135,15 @@ class Runner:
     def _kept(self, cell: Cell, ready: Ready, bundle: bytes, outcome: Outcome) -> Outcome:
         case = cell.case
         spoilt = case.spoil.__name__ if case.spoil else ""
-        parts = (bundle, ready.identity, case.shell, spoilt, case.deadline_s, _deployed(cell, bundle))
+        deployed = _deployed(cell, bundle)
+        parts = [
+            bundle,
+            ready.identity,
+            case.shell,
+            spoilt,
+            case.deadline_s,
+            *([deployed] if deployed else []),
+        ]
         key = digest(self.agent.name, _VERSION, *parts)
         path = CACHE / "cells" / f"{key}.json"
         if not path.exists():
@@ -144,7 +155,8 @@ class Runner:
             fresh.write_text(json.dumps(asdict(outcome)))
             fresh.replace(path)
         kept = json.loads(path.read_text())
-        kept.update(case=case.name, truth=case.truth, variant=cell.variant, environment=cell.environment.name)
+        kept.update(case=case.name, what=case.what, truth=case.truth)
+        kept.update(variant=cell.variant, environment=cell.environment.name)
         return Outcome(**kept)
 
     def _measure(self, cell: Cell, ready: Ready, bundle: bytes, outcome: Outcome) -> None:

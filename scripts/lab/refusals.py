@@ -98,7 +98,7 @@ def _constant(images: Any, labels: Any) -> tuple[Any, Any]:
 
 def run(refusal: Refusal, agent: Path) -> Outcome:
     """Ask for the baseline with the command itself."""
-    outcome = Outcome(refusal.name, "refusal", refusal.variant, refusal.environment)
+    outcome = Outcome(refusal.name, refusal.what, "refusal", refusal.variant, refusal.environment)
     (environment,) = (one for one in fleet() if one.name == refusal.environment)
     try:
         ready = prepare(environment)

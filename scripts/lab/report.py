@@ -164,10 +164,14 @@ def _floors_table(
     healthy: Sequence[Judged], variants: Sequence[str], show: Callable[[Judged], str]
 ) -> Iterator[str]:
     yield from _table_head("environment", *variants)
-    for name, group in _grouped(healthy, lambda one: one.outcome.environment):
+    for name, group in _grouped(healthy, _place):
         cells = {one.outcome.variant: show(one) for one in group}
         if set(cells) & set(variants):
             yield _row(name, *(cells.get(variant, "") for variant in variants))
+
+
+def _place(one: Judged) -> str:
+    return one.outcome.environment + one.outcome.what.removeprefix("nothing")
 
 
 def _saturation(ran: Sequence[Judged]) -> Iterator[str]:
@@ -184,7 +188,7 @@ def _saturation(ran: Sequence[Judged]) -> Iterator[str]:
 
 def _planted(judged: Sequence[Judged]) -> Iterator[str]:
     yield from _table_head("case", "how", "models", "environments")
-    for (name, how), group in _grouped(judged, lambda one: (one.outcome.case, one.what)):
+    for (name, how), group in _grouped(judged, lambda one: (one.outcome.case, one.outcome.what)):
         if not group[0].healthy:
             models = dict.fromkeys(one.outcome.variant for one in group)
             places = dict.fromkeys(one.outcome.environment for one in group)
