@@ -60,6 +60,20 @@ def test_branches_are_widened_too() -> None:
     np.testing.assert_allclose(evaluated(model), SAMPLES.astype(float) @ WEIGHTS.astype(float), rtol=1e-14)
 
 
+def test_the_parts_of_a_sequence_are_had_each() -> None:
+    sequence = helper.make_tensor_sequence_value_info("s", FLOAT, None)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["z"]),
+        helper.make_node("SequenceConstruct", ["z", "x"], ["s"]),
+    ]
+    found = evaluate_in_double(
+        prepared(model_bytes(nodes, [value("x", FLOAT, ["n", 8])], [sequence], {"w": WEIGHTS}))
+    )
+    assert not isinstance(found, str), found
+    assert sorted(found) == ["s[0]", "s[1]"]
+    np.testing.assert_allclose(found["s[0]"], SAMPLES.astype(float) @ WEIGHTS.astype(float), rtol=1e-14)
+
+
 def test_what_can_not_be_had_says_why() -> None:
     node = helper.make_node("FusedMatMul", ["x", "w"], ["y"], domain="com.microsoft")
     model = model_bytes(

@@ -52,10 +52,13 @@ def _evaluate(evaluator: Any, prepared: Prepared, budget_s: float) -> dict[str, 
     chunks = list(_chunks(prepared))
     for number, feed in enumerate(chunks):
         found = evaluator.run(None, feed, intermediate=True)
-        narrow = [name for name, value in found.items() if _is_narrow(value)]
+        named = {name: dict(_arrays(name, value)) for name, value in found.items() if name}
+        narrow = [name for values in named.values() for name, value in values.items() if _is_narrow(value)]
         if narrow:
             return f"not every operator can be had in double precision ({narrow[0]!r} is not)"
-        parts.append({spec.name: np.asarray(found[spec.name]) for spec in prepared.graph.outputs})
+        parts.append(
+            {name: each for spec in prepared.graph.outputs for name, each in named[spec.name].items()}
+        )
         expected_s = (time.monotonic() - begin) / (number + 1) * len(chunks)
         if expected_s > budget_s:
             return f"it would take about {expected_s:.0f} s in double precision"
@@ -92,6 +95,15 @@ def _is_free(prepared: Prepared) -> bool:
 
 def _wide(array: Array) -> Array:
     return array.astype(numpy().float64) if array.dtype.kind == "f" else array
+
+
+def _arrays(name: str, value: Any) -> Iterator[tuple[str, Array]]:
+    """Yield an output as the smoke child names it: the parts of a sequence are `name[0]`, `name[1]` ..."""
+    if isinstance(value, list):
+        for number, part in enumerate(value):
+            yield f"{name}[{number}]", numpy().asarray(part)
+    else:
+        yield name, numpy().asarray(value)
 
 
 def _is_narrow(value: Any) -> bool:
