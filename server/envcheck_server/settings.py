@@ -37,7 +37,8 @@ class Settings:
     ready_file: str = _setting("", "File that is given the collector's URL once it listens.")
     tls_certificate: str = _setting("", "PEM file of the certificate chain; without it, plain HTTP.")
     tls_key: str = _setting("", "PEM file of the certificate's private key.")
-    next_report_s: int = _setting(300, "Seconds after which a device reports again.")
+    next_report_s: int = _setting(300, "Seconds after which a device reports again, on average.")
+    lease_s: int = _setting(60, "Seconds in which a device delivers what it was asked for; then another is.")
     signature_window_s: int = _setting(
         3600, "How far the time of a device's signature may be off, its known clock error allowed for."
     )

@@ -62,7 +62,9 @@ async def put_object(call: Call) -> Document | ASGIResponse:
     """Store a section, a fingerprint or evidence under its digest."""
     objects = call.site.services.objects
     gzipped = call.request.headers.get("content-encoding", "").lower() == "gzip"
-    return await call.site.write(lambda: objects.put(call.part("sha256"), call.body, gzipped=gzipped))
+    device = call.device.device if call.device else ""
+    put = partial(objects.put, device, call.part("sha256"), call.body, gzipped=gzipped)
+    return await call.site.write(put)
 
 
 async def get_devices(call: Call) -> Document | ASGIResponse:

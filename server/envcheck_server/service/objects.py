@@ -12,6 +12,7 @@ from envcheck.contract.fingerprint import SectionDigests, SharedSection
 from envcheck.contract.wire import ObjectAnswer
 from envcheck.errors import BadInput
 from envcheck_server.service.errors import TooLarge
+from envcheck_server.service.leases import Leases
 from envcheck_server.service.reports import is_digest
 from envcheck_server.service.times import Clock
 from envcheck_server.store.interface import Store
@@ -28,13 +29,16 @@ _MOST_SECTIONS = 64
 class ObjectService:
     """Takes objects in."""
 
-    def __init__(self, store: Store, clock: Clock, largest: int) -> None:
+    def __init__(self, store: Store, clock: Clock, leases: Leases, largest: int) -> None:
         self._store = store
         self._clock = clock
+        self._leases = leases
         self._largest = largest
 
-    def put(self, name: str, body: bytes, *, gzipped: bool) -> ObjectAnswer:
+    def put(self, device: str, name: str, body: bytes, *, gzipped: bool) -> ObjectAnswer:
         """Store an object; the answer names objects that it refers to and that are missing.
+
+        Of those, only the ones that `device` is asked for.
 
         Raises TooLarge or BadInput. Nothing is parsed before the digest was found right.
         """
@@ -48,7 +52,8 @@ class ObjectService:
             _check_depth(document.facts)
         refers = _references(document)
         self._store.objects.put(name, KINDS[type(document)], data, refers, self._clock())
-        return ObjectAnswer(stored=name, missing=self._store.objects.absent([name]))
+        absent = self._store.objects.absent([name])
+        return ObjectAnswer(stored=name, missing=self._leases.grant(device, absent))
 
 
 def gunzip(body: bytes, largest: int) -> bytes:

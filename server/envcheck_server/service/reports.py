@@ -13,7 +13,9 @@ from envcheck.contract.wire import Report, ReportAnswer, Result
 from envcheck.errors import BadInput
 from envcheck_server.service.authentication import AuthenticationService, Speaker
 from envcheck_server.service.errors import Conflict
+from envcheck_server.service.leases import Leases
 from envcheck_server.service.releases import offers
+from envcheck_server.service.schedule import next_report
 from envcheck_server.service.times import Clock, read_seconds
 from envcheck_server.service.writer import Writer
 from envcheck_server.store.values import CLONED, Device, NewReport, Receipt, Received, Statement
@@ -31,11 +33,13 @@ class ReportService:
         writer: Writer,
         authentication: AuthenticationService,
         clock: Clock,
+        leases: Leases,
         next_report_s: int,
     ) -> None:
         self._writer = writer
         self._authentication = authentication
         self._clock = clock
+        self._leases = leases
         self._next_report_s = next_report_s
 
     def read(self, speaker: Speaker, body: bytes) -> NewReport:
@@ -74,11 +78,13 @@ class ReportService:
             raise self._authentication.refusal(new.key_id)
         if received.receipt not in ("stored", "repeated"):
             raise _refusal(new, device, received.receipt)
+        # The same report again is answered the same: counted from when it was stored.
+        stored_at = device.received_at if received.receipt == "repeated" else None
         return ReportAnswer(
             stored=new.report,
-            missing=received.missing,
+            missing=self._leases.grant(new.device, received.missing),
             releases=offers(received.releases, device.labels),
-            next_report_s=self._next_report_s,
+            next_report_s=next_report(new.device, new.seq, stored_at or new.received_at, self._next_report_s),
         )
 
 

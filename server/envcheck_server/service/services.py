@@ -12,6 +12,7 @@ from envcheck_server.service.fleet import FleetService
 from envcheck_server.service.gate import GateService
 from envcheck_server.service.inventory import InventoryService
 from envcheck_server.service.judgements import JudgementService
+from envcheck_server.service.leases import Leases
 from envcheck_server.service.objects import ObjectService
 from envcheck_server.service.readiness import ReadinessService
 from envcheck_server.service.releases import ReleaseService
@@ -52,6 +53,7 @@ def make_services(settings: Settings, store: Store, clock: Clock = lambda: int(t
         batch=settings.write_batch,
         retry_after_s=settings.retry_after_s,
     )
+    leases = Leases(clock, settings.lease_s)
     authentication = AuthenticationService(store, clock, settings.signature_window_s)
     releases = ReleaseService(store, clock)
     judgements = JudgementService(store, clock)
@@ -61,8 +63,8 @@ def make_services(settings: Settings, store: Store, clock: Clock = lambda: int(t
         tokens=TokenService(store, clock),
         enrolment=EnrolmentService(store, clock),
         authentication=authentication,
-        reports=ReportService(writer, authentication, clock, settings.next_report_s),
-        objects=ObjectService(store, clock, settings.max_object_bytes),
+        reports=ReportService(writer, authentication, clock, leases, settings.next_report_s),
+        objects=ObjectService(store, clock, leases, settings.max_object_bytes),
         releases=releases,
         gate=GateService(store, releases, judgements, clock),
         fleet=make_fleet(store, clock),
