@@ -62,7 +62,11 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, int]]
         if Path(f"/{name}").exists():
             (root / name).symlink_to(f"usr/{name}")
     (root / "etc/os-release").write_text(OS_RELEASE)
-    (root / "etc/ld.so.cache").write_bytes(ld_cache([b"libcudart.so.12", b"libcudnn.so.9"], b"/opt/cuda/"))
+    (root / "etc/ld.so.cache").write_bytes(
+        ld_cache([b"libcudart.so.12", b"libcudnn.so.9", b"libcufft.so.11"], b"/opt/cuda/")
+    )
+    (root / "opt/cuda/libcudart.so.12").touch()
+    (root / "opt/cuda/libcudnn.so.9.1.0").touch()
     # A link that would lead out of the root when it is read from outside.
     (root / "opt/cuda/libcudnn.so.9").symlink_to("/opt/cuda/libcudnn.so.9.1.0")
     (root / "opt/model.onnx").write_bytes(b"abc")
@@ -106,6 +110,7 @@ def test_files_and_limits_are_the_containers(engine: Callable[..., Host], room: 
     name, version = os.confstr("CS_GNU_LIBC_VERSION").split()  # type: ignore[union-attr]
     assert found["system"].shared["libc"] == {"name": name, "version": version}
     assert found["onnxruntime"].shared["needs"] == {"cuda": ["12"], "cudnn": ["9"]}
+    # What the cache names and is gone (cuFFT) is not found by the loader either.
     assert found["cuda"].shared["libraries"] == ["libcudart.so.12", "libcudnn.so.9"]
     assert found["cuda"].shared["runtimes"]["libcudnn.so.9"] == {"version": "9.1.0", "origin": "ld.so.cache"}
     assert found["cuda"].shared["runtimes"]["libcublas.so.12"]["origin"] == "pip"

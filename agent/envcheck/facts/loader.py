@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterable, Iterator
 
@@ -62,7 +63,8 @@ def find_libraries(scene: Scene, pip_folders: Iterable[str]) -> dict[str, Place]
     for name, path in _in_folders(scene, searched):
         found.setdefault(name, Place(path, "LD_LIBRARY_PATH"))
     for name, path in ld_cache_paths(scene.data("/etc/ld.so.cache") or b"").items():
-        found.setdefault(name, Place(path, "ld.so.cache"))
+        if not _is_gone(scene, path):
+            found.setdefault(name, Place(path, "ld.so.cache"))
     for name, path in _in_folders(scene, pip_folders):
         found.setdefault(name, Place(path, "pip"))
     return dict(sorted(found.items()))
@@ -81,6 +83,19 @@ def library_version(scene: Scene, path: str) -> str:
         path = leads if leads.startswith("/") else f"{path.rpartition('/')[0]}/{leads}"
         best = max(best, _version(path), key=lambda version: version.count("."))
     return best
+
+
+def _is_gone(scene: Scene, path: str) -> bool:
+    """Whether a file that the cache names was removed since; a captured tree holds none of them."""
+    if not scene.host.live:
+        return False
+    try:
+        os.stat(scene.host.real(path))  # noqa: PTH116 a path of another root
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _is_wanted(name: bytes) -> bool:
