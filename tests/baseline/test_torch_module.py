@@ -59,7 +59,7 @@ class Net(nn.Module):
 
 def test_a_module_is_held_to_its_own_double_precision(freeze: FromTorch) -> None:
     module = Net().eval()
-    bundle = freeze(module, labels=np.arange(20) % 5)
+    bundle = freeze(module, labels=torch.arange(20) % 5)
     output = bundle.baseline().outputs["logits"]
     assert output.floor is not None
     assert output.floor.basis == "float64"

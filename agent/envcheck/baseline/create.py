@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 import msgspec
@@ -14,7 +14,7 @@ from envcheck.baseline.double import evaluate_in_double
 from envcheck.baseline.ensemble import Ensemble, Member, ModuleOutputs, count_sessions, run_ensemble
 from envcheck.baseline.floor import Measured, measure_floor, same_computation
 from envcheck.baseline.material import Material, Prepared, prepare
-from envcheck.baseline.named import NamedPackage
+from envcheck.baseline.named import NamedPackage, name_package
 from envcheck.baseline.npz import write_npz
 from envcheck.contract.baseline import Baseline, parse_release
 from envcheck.contract.bundle import (
@@ -28,7 +28,7 @@ from envcheck.contract.bundle import (
     read_bundle,
 )
 from envcheck.contract.document import encode
-from envcheck.contract.evidence import Ending, Evidence, Smoke
+from envcheck.contract.evidence import Ending, Evidence, Smoke, SmokeReadings
 from envcheck.contract.fingerprint import Fingerprint, only_shared
 from envcheck.errors import BadInput, Undetermined
 from envcheck.facts.host import Target
@@ -47,16 +47,19 @@ class Options:
 
     `packages` are distributions that count beside those that the model's process loads. `quick`
     takes a short timing. `expect_accuracy` is the least share of labels that must be met. `edge_cases` adds
-    samples of zeros and of the extremes.
+    samples of zeros and of the extremes. `timings` are readings of other device classes; those taken here
+    are of `device_class`, unless it is unknown ("") or among them.
     """
 
     providers: Sequence[str] = (CPU,)
-    packages: Sequence[NamedPackage] = ()
+    packages: Sequence[NamedPackage | str] = ()
     expect_accuracy: float | None = None
     accept_constant: bool = False
     accept_non_finite: bool = False
     accept_saturation: bool = False
     edge_cases: bool = False
+    device_class: str = ""
+    timings: Mapping[str, SmokeReadings] = field(default_factory=dict)
     quick: bool = False
     deadline_s: float = 600.0
 
@@ -114,7 +117,10 @@ def create_baseline(
     smoke = _smoke({**members, BASELINE: encode(draft)}, draft, target, options, progress)
     _check_smoke(smoke, prepared, options, say)
     evidence = msgspec.structs.replace(smoke.evidence, bundle="")
-    baseline = msgspec.structs.replace(draft, evidence=evidence, readings=smoke.readings)
+    own = {options.device_class: smoke.readings} if options.device_class else {}
+    baseline = msgspec.structs.replace(
+        draft, evidence=evidence, readings=smoke.readings, timings={**own, **options.timings}
+    )
     return {**members, BASELINE: encode(baseline)}
 
 
@@ -160,11 +166,12 @@ def _check_export(module: ModuleOutputs, measured: Measured) -> None:
 
 
 def _required(
-    ensemble: Ensemble, packages: Sequence[NamedPackage], fingerprint: Fingerprint, say: Say
+    ensemble: Ensemble, named: Sequence[NamedPackage | str], fingerprint: Fingerprint, say: Say
 ) -> list[str]:
     """Return the distributions that count: those loaded and those named, which must be there."""
     section = fingerprint.sections.get("packages")
     known = section.shared if section is not None and section.status == "ok" else None
+    packages = [name_package(each, each) if isinstance(each, str) else each for each in named]
     for package in packages:
         if known is not None and package.name not in known:
             raise BadInput(

@@ -12,7 +12,15 @@ from envcheck.baseline.create import Options, create_baseline
 from envcheck.baseline.ensemble import ModuleOutputs
 from envcheck.baseline.material import Material, Prepared, Source, prepare
 from envcheck.baseline.npz import write_npz
-from envcheck.baseline.torch_run import check_resting, export_module, name_inputs, rename, run_module, told
+from envcheck.baseline.torch_run import (
+    as_labels,
+    check_resting,
+    export_module,
+    name_inputs,
+    rename,
+    run_module,
+    told,
+)
 from envcheck.contract.bundle import build_bundle
 from envcheck.contract.document import decode
 from envcheck.contract.fingerprint import Fingerprint
@@ -34,7 +42,7 @@ def from_torch(
     fingerprint: Fingerprint | None = None,
     *,
     outputs: Sequence[str] | None = None,
-    labels: Array | None = None,
+    labels: Any = None,
     dynamic_batch: bool = True,
     opset: int = OPSET,
     key: Ed25519PrivateKey | None = None,
@@ -67,7 +75,7 @@ def from_torch(
     material = Material(
         Source(model, "the exported model"),
         Source(write_npz(arrays), "the inputs"),
-        None if labels is None else Source(write_npz({"labels": labels}), "the labels"),
+        None if labels is None else Source(write_npz({"labels": as_labels(labels)}), "the labels"),
     )
     options = options or Options()
     prepared = prepare(material, edge_cases=options.edge_cases)

@@ -33,6 +33,15 @@ def name_inputs(module: Any, inputs: Any) -> dict[str, Array]:
     return {str(name): _array(str(name), value) for name, value in inputs.items()}
 
 
+def as_labels(labels: Any) -> Array:
+    """Return class numbers as an array: of an array, a tensor of any device, or a sequence."""
+    import numpy as np
+    import torch
+
+    found: Array = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else np.asarray(labels)
+    return found
+
+
 def _arguments(module: Any) -> list[str]:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     found = inspect.signature(module.forward).parameters

@@ -140,6 +140,8 @@ def _machine(baseline: Baseline, fingerprint: Fingerprint) -> Iterator[Row]:
     yield "providers", ", ".join(baseline.providers)
     if baseline.readings.latency is not None:
         yield "latency", latency_line(baseline.readings)
+    for number, (kind, readings) in enumerate(sorted(baseline.timings.items())):
+        yield "timings" if number == 0 else "", f"{inert(kind)}: {latency_line(readings)}"
     parts = [f"Python {baseline.evidence.runtime.python}" if baseline.evidence.runtime.python else ""]
     parts.append(str(facts.get("cpu", {}).get("model") or ""))
     parts.append(f"fingerprint {fingerprint.digest[:12]}")
