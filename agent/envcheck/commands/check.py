@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from envcheck.commands.common import (
     EXIT_BY_OUTCOME,
@@ -28,10 +29,12 @@ from envcheck.commands.configuration import (
 
 if TYPE_CHECKING:
     from envcheck.contract.bundle import Bundle
-    from envcheck.contract.policy import Policy
+    from envcheck.contract.policy import Budget, Policy
     from envcheck.contract.verdict import Verdict
     from envcheck.facts.host import Target
     from envcheck.output.looked_at import Measured
+
+_MODEL_S = 30.0
 
 
 @click.command()
@@ -72,7 +75,7 @@ def check(
     rules = find_policy(policy or configuration.policy or "default")
     opened = open_bundle(bundle)
     target = serving_target(configuration, python, env_file, unit)
-    verdict, title, measured = _judge_here(
+    verdict, title, measured, budget = _judge_here(
         opened,
         rules,
         configuration,
@@ -88,7 +91,8 @@ def check(
     from envcheck.output.console import console
     from envcheck.output.verdict import verdict_text
 
-    console().print(verdict_text(verdict, title, rules, measured, exit_code))
+    held = msgspec.structs.replace(rules, budget=budget)
+    console().print(verdict_text(verdict, title, held, measured, exit_code))
     if opened.signature is None:
         notice(f"{bundle} is not signed; devices run it from a collector only when it is")
     return exit_code
@@ -102,14 +106,16 @@ def _judge_here(
     *,
     quick: bool,
     deadline_s: float,
-) -> tuple[Verdict, str, Measured]:
-    """Return the verdict on this machine, its title for people, and what was measured."""
+) -> tuple[Verdict, str, Measured, Budget]:
+    """Return the verdict on this machine, its title for people, what was measured, and the budget."""
     from envcheck.contract.fingerprint import shared_fingerprint
     from envcheck.contract.wire import result_of
     from envcheck.facts.gather import capture
     from envcheck.judge.decide import DeviceReadings, decide
     from envcheck.judge.judge import judge
+    from envcheck.judge.measure import measure
     from envcheck.judge.reference import reference_of
+    from envcheck.judge.terms import terms_of
     from envcheck.output.looked_at import Measured
     from envcheck.smoke.run import run_smoke
 
@@ -124,15 +130,32 @@ def _judge_here(
         progress=tell_stage,
     )
     tell_stage("")
+    device = shared_fingerprint(fingerprint)
+    terms = terms_of(policy, reference, device, smoke.evidence)
     verdict = decide(
-        judge(reference, shared_fingerprint(fingerprint), smoke.evidence, policy),
-        DeviceReadings(result=result_of(smoke)),
+        judge(reference, device, smoke.evidence, policy),
+        DeviceReadings(result=result_of(smoke), model=_deployed(configuration)),
         labels={},
         waivers=[],
         policy=policy,
         now=datetime.now(timezone.utc),
         release=reference.baseline.release,
         subject=device_name(fingerprint, configuration.device),
+        terms=terms,
     )
+    verdict = msgspec.structs.replace(verdict, measures=measure(reference, device, smoke.evidence, policy))
     title = f"{verdict.release} on {describe(fingerprint, verdict.subject)}"
-    return verdict, title, Measured(reference.baseline, smoke.evidence, smoke.readings)
+    return verdict, title, Measured(reference.baseline, smoke.evidence, smoke.readings), terms.budget
+
+
+def _deployed(configuration: Configuration) -> str:
+    """Return the digest of the deployed model file, "" when none is configured or it can't be read."""
+    from envcheck.facts.host import Host
+    from envcheck.facts.model import read_digest
+
+    if not configuration.model:
+        return ""
+    found = read_digest(Host(), configuration.model, _MODEL_S)
+    if found["status"] != "ok":
+        notice(f"the deployed model {configuration.model} is {found['status']}: it is not compared")
+    return str(found.get("sha256", ""))

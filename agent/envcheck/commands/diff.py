@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import click
+import msgspec
 
 from envcheck.commands.common import (
     EXIT_BY_OUTCOME,
@@ -48,12 +49,15 @@ def diff(a: Path, b: Path, evidence: Path | None, policy: str | None, as_json: b
     """
     from envcheck.judge.decide import DeviceReadings, decide
     from envcheck.judge.judge import judge
+    from envcheck.judge.measure import measure
+    from envcheck.judge.terms import terms_of
 
     reference, rules = _reference(a, policy)
     device = decode(read_file(b, "fingerprint"), Fingerprint, str(b), notice)
     measured = _smoke(evidence)
+    shared, evidence_of_b = shared_fingerprint(device), measured.evidence if measured else None
     verdict = decide(
-        judge(reference, shared_fingerprint(device), measured.evidence if measured else None, rules),
+        judge(reference, shared, evidence_of_b, rules),
         DeviceReadings(result=result_of(measured) if measured else None),
         labels={},
         waivers=[],
@@ -61,7 +65,9 @@ def diff(a: Path, b: Path, evidence: Path | None, policy: str | None, as_json: b
         now=datetime.now(timezone.utc),
         release=reference.baseline.release,
         subject=device_name(device),
+        terms=terms_of(rules, reference, shared, evidence_of_b),
     )
+    verdict = msgspec.structs.replace(verdict, measures=measure(reference, shared, evidence_of_b, rules))
     exit_code = EXIT_BY_OUTCOME[verdict.outcome]
     if as_json:
         click.echo(encode(verdict).decode("ascii"))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from msgspec import field
+from msgspec import Meta, field
 
 from envcheck.contract.document import Document, Value
 
@@ -43,12 +43,23 @@ class Budget(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     throughput: float | None = None
 
 
+class Timing(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much slower than training's own figure for the same device class a device may be.
+
+    `factor` times the median latency; a class that training has no figure for is not judged.
+    """
+
+    factor: Annotated[float, Meta(gt=0)] = 2.0
+    severity: Severity = "warn"
+
+
 class Policy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Rules and limits, bound to a release on the collector.
 
     `evidence: ignored` is the inventory's way: facts alone are judged. `max_age` bounds how old a report
     may be (seconds, or like `24h`). `budgets` are for device classes (a board's or a CPU's name, as
-    `envcheck smoke` tells it): what one says there stands in place of `budget`.
+    `envcheck smoke` tells it): what one says there stands in place of `budget`. `timing` holds latencies to
+    those that the baseline has for the same device class.
     """
 
     FORMAT: ClassVar[str] = "envcheck.policy/1.0"
@@ -60,3 +71,4 @@ class Policy(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_age: str | int = "24h"
     budget: Budget = field(default_factory=Budget)
     budgets: dict[str, Budget] = {}
+    timing: Timing | None = None

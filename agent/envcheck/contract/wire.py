@@ -57,13 +57,18 @@ class KeyRotation(Document, frozen=True, kw_only=True):
 
 
 class Result(Value, frozen=True, kw_only=True):
-    """A device's evidence for one bundle, by digest, with the readings that `decide` needs."""
+    """A device's evidence for one bundle, by digest, with the readings that `decide` needs.
+
+    `throttled` tells that the device was slowed down while the model ran, `starved` that it was a CPU quota
+    that did so, not heat or power. Throughput follows from the latency and the samples of one run.
+    """
 
     evidence: str
     measured_at: str
     latency: Latency | None = None
     peak_memory_mb: Quantity | None = None
     throttled: bool | None = None
+    starved: bool = False
 
 
 def result_of(smoke: Smoke) -> Result:
@@ -73,7 +78,8 @@ def result_of(smoke: Smoke) -> Result:
         measured_at=smoke.measured_at,
         latency=smoke.readings.latency,
         peak_memory_mb=smoke.readings.peak_memory_mb,
-        throttled=smoke.readings.throttled,
+        throttled=True if smoke.readings.starved else smoke.readings.throttled,
+        starved=bool(smoke.readings.starved),
     )
 
 

@@ -5,32 +5,23 @@ Timings, throttling, age and waivers live only here, so that `judge` can be cach
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 
-from envcheck.contract.document import Value
-from envcheck.contract.policy import Budget, Policy
+from envcheck.contract.policy import Policy
 from envcheck.contract.selector import parse_selector
 from envcheck.contract.verdict import Finding, Outcome, Verdict, Waiver
-from envcheck.contract.wire import Result
 from envcheck.errors import BadInput
 from envcheck.judge.paths import matches, split
+from envcheck.judge.readings import DeviceReadings, judge_readings
+from envcheck.judge.terms import Terms, stated_terms
+
+__all__ = ["DeviceReadings", "Terms", "decide", "parse_age", "parse_time"]
 
 _AGE = re.compile(r"(\d{1,9})\s*(s|m|h|d|w)?")
 _LONGEST_S = 10**9
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-
-
-class DeviceReadings(Value, frozen=True, kw_only=True):
-    """What of a device changes by the minute: when it was last heard of, and its result's timings.
-
-    `seen_at` is None when age does not count (two files beside each other).
-    """
-
-    seen_at: datetime | None = None
-    result: Result | None = None
 
 
 def decide(
@@ -44,13 +35,17 @@ def decide(
     release: str,
     subject: str = "",
     max_age_s: int | None = None,
+    terms: Terms | None = None,
 ) -> Verdict:
     """Return the verdict for one device and release.
 
     A blocking finding fails; one that could not be determined makes the verdict unknown instead; a
-    real block outranks an unknown. `max_age_s` overrides the policy's.
+    real block outranks an unknown. `max_age_s` overrides the policy's. `terms` are what readings are held to
+    (`terms_of`), the same for every device of one environment; without them only the policy's general
+    limits are known, and what else it states of readings is unknown.
     """
-    everything = [*findings, *_age(readings, policy, now, max_age_s), *_budget(readings, policy.budget)]
+    held = judge_readings(readings, terms or stated_terms(policy))
+    everything = [*findings, *_age(readings, policy, now, max_age_s), *held]
     kept: list[Finding] = []
     waived: list[Finding] = []
     for finding in everything:
@@ -109,59 +104,6 @@ def _age(readings: DeviceReadings, policy: Policy, now: datetime, max_age_s: int
             actual=readings.seen_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
             hint="is the device on, and its envcheck-report.timer active?",
         )
-
-
-def _budget(readings: DeviceReadings, budget: Budget) -> Iterator[Finding]:
-    result = readings.result
-    latency = result.latency if result is not None else None
-    measured = {
-        "p50_ms": latency.p50_ms if latency is not None else None,
-        "p90_ms": latency.p90_ms if latency is not None else None,
-        "peak_memory_mb": result.peak_memory_mb if result is not None else None,
-    }
-    for name, actual in measured.items():
-        limit = getattr(budget, name)
-        # What is no number of milliseconds or megabytes was not measured.
-        actual = actual if actual is not None and 0 <= actual < math.inf else None
-        if limit is not None and (actual is None or not actual <= limit):
-            yield _over_budget(name, limit, actual, result)
-
-
-def _over_budget(name: str, limit: float, actual: float | None, result: Result | None) -> Finding:
-    quantity, unit = name.rsplit("_", 1)
-    label = {"p50": "latency p50", "p90": "latency p90", "peak_memory": "peak memory"}[quantity]
-    unit = {"ms": "ms", "mb": "MB"}[unit]
-    # Throttling only slows down: what is within the budget holds, what is beyond it proves nothing.
-    throttled = result is not None and bool(result.throttled) and unit == "ms"
-    hint = ""
-    if actual is None:
-        why, hint = _not_measured(name, result)
-        message = f"{label} was not measured{why}"
-    elif throttled:
-        message = (
-            f"{label} {actual:.3g} {unit} was measured while the device throttled (budget {limit:g} {unit})"
-        )
-        hint = "see to its cooling, power and CPU quota, then measure again: envcheck report --fresh"
-    else:
-        message = f"{label} {actual:.3g} {unit}, budget {limit:g} {unit}"
-    return Finding(
-        rule=f"budget.{name}",
-        path=f"readings.{name}",
-        severity="block",
-        unknown=throttled or actual is None,
-        message=message,
-        expected=f"<= {limit:g} {unit}",
-        actual="" if actual is None else f"{actual:.3g} {unit}",
-        hint=hint,
-    )
-
-
-def _not_measured(name: str, result: Result | None) -> tuple[str, str]:
-    """Return why a figure is missing, and how to get it."""
-    if name == "p90_ms" and result is not None and result.latency is not None:
-        runs = result.latency.runs
-        return f": {runs} runs are too few for it", "make a full run: no --quick, no `smoke_quick`"
-    return "", "run the model on the device: envcheck report --fresh"
 
 
 def _is_waived(finding: Finding, labels: Mapping[str, str], waivers: Sequence[Waiver], now: datetime) -> bool:

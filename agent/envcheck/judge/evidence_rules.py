@@ -22,12 +22,7 @@ def evidence_findings(situation: Situation, evidence: Evidence, rules: Sequence[
     """Find what differs in the device's evidence. All rules apply."""
     baseline = situation.reference.baseline
     for rule in rules:
-        steps = split(rule.path)[1:]
-        paths = {*expand(baseline.evidence, steps), *expand(evidence, steps)}
-        if steps[:2] == ("outputs", "*"):
-            # What the baseline holds devices to counts, not what training's own evidence lists.
-            paths |= {("outputs", name, *steps[2:]) for name in baseline.outputs}
-        for path in sorted(paths):
+        for path in concrete_paths(rule, baseline, evidence):
             yield from compare(
                 situation, rule, ("evidence", *path), get(baseline.evidence, path), get(evidence, path)
             )
@@ -38,6 +33,16 @@ def evidence_findings(situation: Situation, evidence: Evidence, rules: Sequence[
             "nothing that the policy judges in evidence is there in this baseline",
             "judge evidence.outputs.* by noise-floor, or create the baseline with --labels",
         )
+
+
+def concrete_paths(rule: Rule, baseline: Baseline, evidence: Evidence) -> list[tuple[str, ...]]:
+    """Return the places in evidence that a rule means, on either side, without the word `evidence`."""
+    steps = split(rule.path)[1:]
+    paths = {*expand(baseline.evidence, steps), *expand(evidence, steps)}
+    if steps[:2] == ("outputs", "*"):
+        # What the baseline holds devices to counts, not what training's own evidence lists.
+        paths |= {("outputs", name, *steps[2:]) for name in baseline.outputs}
+    return sorted(paths)
 
 
 def _judges_anything(names: set[str], baseline: Baseline) -> bool:

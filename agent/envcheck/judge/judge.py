@@ -51,6 +51,11 @@ def judge(
     return ordered(explain(findings, situation, outputs_judged=outputs_judged))
 
 
+def counts(reference: Reference, device: SharedFingerprint, evidence: Evidence | None) -> bool:
+    """Tell whether evidence is of this bundle and environment, and of a run that ended well."""
+    return not any(True for _ in _evidence_state(reference, device, evidence))
+
+
 def _evidence_state(
     reference: Reference, device: SharedFingerprint, evidence: Evidence | None
 ) -> Iterator[Finding]:

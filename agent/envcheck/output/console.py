@@ -26,6 +26,7 @@ _STYLES = {
     "UNKNOWN": "bold yellow",
     "unknown": "bold yellow",
     "warn": "yellow",
+    "drift": "yellow",
     "info": "dim",
     "seen": "dim",
 }

@@ -59,10 +59,13 @@ _SUBJECTS = {
     "evidence.accuracy": "accuracy",
     "evidence.placement": "providers",
     "evidence.repeatable": "repeats",
+    "evidence.output_order": "outputs",
+    "evidence.fallbacks": "providers",
     "evidence.canaries.u8s8": "int8 products",
     "readings.p50_ms": "latency",
     "readings.p90_ms": "latency",
     "readings.peak_memory_mb": "memory",
+    "readings.throughput": "throughput",
 }
 
 
@@ -118,8 +121,11 @@ def _readings(readings: SmokeReadings, policy: Policy) -> Iterator[Line]:
             for name, limit in (("p50", budget.p50_ms), ("p90", budget.p90_ms))
             if limit is not None
         ]
-        throttled = ", throttled meanwhile" if readings.throttled else ""
+        throttled = ", throttled meanwhile" if readings.throttled or readings.starved else ""
         yield _budgeted("latency", latency_line(readings) + throttled, ", ".join(limits))
+    if readings.throughput is not None:
+        limit = "" if budget.throughput is None else f"{budget.throughput:g} samples/s"
+        yield _budgeted("throughput", f"{readings.throughput:.3g} samples/s", limit)
     if readings.peak_memory_mb is not None:
         limit = "" if budget.peak_memory_mb is None else f"{budget.peak_memory_mb:g} MB"
         yield _budgeted("memory", f"{readings.peak_memory_mb:.0f} MB at most", limit)

@@ -9,6 +9,7 @@ from envcheck.contract.text import inert
 from envcheck.contract.verdict import Finding, Verdict
 from envcheck.output.console import columns, state, words
 from envcheck.output.looked_at import Measured, looked_at
+from envcheck.output.measures import measure_lines
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,10 +22,15 @@ _SUBJECTS = {
     "evidence.accuracy": "accuracy",
     "evidence.placement": "providers",
     "evidence.repeatable": "repeats",
+    "evidence.output_order": "outputs",
+    "evidence.fallbacks": "providers",
     "evidence.canaries.u8s8": "int8 products",
     "readings.p50_ms": "latency",
     "readings.p90_ms": "latency",
     "readings.peak_memory_mb": "memory",
+    "readings.throughput": "throughput",
+    "readings.model": "model",
+    "readings": "budget",
 }
 _OUTCOME_COUNTS = (("block", False, "block"), ("block", True, "unknown"), ("warn", None, "warn"))
 
@@ -47,6 +53,8 @@ def verdict_text(
     for line in looked_at(verdict, policy, measured):
         style = "" if line.word == "ok" else "dim"
         grid.add_row(Text.assemble("  ", state(line.word)), line.label, words(line.text, style))
+    for word, name, numbers in measure_lines(verdict.measures):
+        grid.add_row(Text.assemble("  ", state(word)), words(name[:40]), words(numbers, "dim"))
     info = [finding for finding in verdict.findings if finding.severity == "info"]
     if info:
         grid.add_row(Text.assemble("  ", state("info")), *_info_line(info))

@@ -6,8 +6,9 @@ import re
 
 from envcheck.contract.evidence import Ending
 from envcheck.contract.verdict import Finding
-from envcheck.judge.causes.cause import Cause, minor_of, number, some, text, texts
+from envcheck.judge.causes.cause import Cause
 from envcheck.judge.comparison import Situation
+from envcheck.judge.facts_of import minor_of, number, some, text, texts
 from envcheck.judge.opsets import needed, oldest_for, supported, too_new
 from envcheck.judge.wheels import can_have, install_hint, pythons_since
 

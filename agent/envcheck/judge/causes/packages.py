@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from envcheck.contract.verdict import Finding
-from envcheck.judge.causes.cause import Cause, minor_of, text
+from envcheck.judge.causes.cause import Cause
 from envcheck.judge.comparison import Situation
+from envcheck.judge.facts_of import minor_of, text
 from envcheck.judge.wheels import can_have, install_hint
 
 _NUMBERS = ("evidence.outputs.", "evidence.accuracy")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from envcheck.contract.verdict import Finding
-from envcheck.judge.causes.cause import Cause, output_of, text, texts
+from envcheck.judge.causes.cause import Cause, output_of
 from envcheck.judge.comparison import Situation
+from envcheck.judge.facts_of import text, texts
 from envcheck.judge.paths import get
 from envcheck.judge.tolerance import EPSILON, first_provider
 

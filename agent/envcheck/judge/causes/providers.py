@@ -6,8 +6,9 @@ import re
 
 from envcheck.contract.drivers import too_old_for
 from envcheck.contract.verdict import Finding
-from envcheck.judge.causes.cause import Cause, mapping, some, text, texts
+from envcheck.judge.causes.cause import Cause
 from envcheck.judge.comparison import Situation
+from envcheck.judge.facts_of import mapping, some, text, texts
 
 _CUDA = ("CUDAExecutionProvider", "TensorrtExecutionProvider", "NvTensorRTRTXExecutionProvider")
 # Which distribution brings a provider, and how its library is called beside the module.

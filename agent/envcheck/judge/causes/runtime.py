@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from envcheck.contract.evidence import Evidence, OutputMetrics
 from envcheck.contract.fingerprint import SharedFingerprint
 from envcheck.contract.verdict import Finding
-from envcheck.judge.causes.cause import Cause, minor_of, output_of, some, text, texts
+from envcheck.judge.causes.cause import Cause, output_of
 from envcheck.judge.comparison import Situation
+from envcheck.judge.facts_of import minor_of, some, text, texts
 from envcheck.judge.wheels import install_hint
 
 _LEVEL = "graph_optimization_level"
@@ -16,7 +17,7 @@ _LEVEL = "graph_optimization_level"
 
 def optimisation(_finding: Finding, situation: Situation) -> Cause | None:
     """The graph is optimised otherwise: other kernels, other orders of summation."""
-    here, there = _levels(situation)
+    here, there = optimisation_levels(situation)
     if not here or not there or here == there:
         return None
     return Cause(
@@ -46,7 +47,8 @@ def not_the_machine(finding: Finding, situation: Situation) -> Cause | None:
     )
 
 
-def _levels(situation: Situation) -> tuple[str, str]:
+def optimisation_levels(situation: Situation) -> tuple[str, str]:
+    """Return how far the graph was optimised here and in training, "" where that is not known."""
     here = situation.evidence.runtime.options if situation.evidence is not None else {}
     return here.get(_LEVEL, ""), situation.reference.baseline.evidence.runtime.options.get(_LEVEL, "")
 

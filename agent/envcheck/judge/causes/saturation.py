@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from envcheck.contract.verdict import Finding
-from envcheck.judge.causes.cause import Cause, texts
+from envcheck.judge.causes.cause import Cause
 from envcheck.judge.comparison import Situation
 from envcheck.judge.evidence_comparators import SATURATION_HINT, saturating_nodes
+from envcheck.judge.facts_of import texts
 
 _VNNI = {"avx512_vnni", "avx_vnni"}
 _INTEGER_OPERATORS = (

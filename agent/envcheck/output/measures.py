@@ -1,0 +1,42 @@
+"""Numbers beside what they were held to, one line an output: also when all is well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from envcheck.contract.verdict import Measure, MeasureState
+
+_WORST: tuple[MeasureState, ...] = ("fail", "unknown", "drift", "pass")
+_NAMES = {
+    "rmse": "RMSE",
+    "max_abs": "largest error",
+    "differing": "elements that differ",
+    "flipped_margin": "largest flipped margin",
+    "sum_error": "sums off by",
+    "batching_rms": "RMSE alone and in a batch",
+    "batching_max": "largest error alone and in a batch",
+}
+_MOST = 8
+
+
+def measure_lines(measures: Sequence[Measure]) -> Iterator[tuple[str, str, str]]:
+    """Yield state, subject and numbers for each output, the worst outputs first, a bounded number of them."""
+    by_output: dict[str, list[Measure]] = {}
+    for one in measures:
+        if one.output:
+            by_output.setdefault(one.output, []).append(one)
+    ranked = sorted(by_output.items(), key=lambda item: (_rank(item[1]), item[0]))
+    for name, told in ranked[:_MOST]:
+        yield _WORST[_rank(told)], name, ", ".join(_phrase(one) for one in told)
+    if len(ranked) > _MOST:
+        yield "", "", f"and {len(ranked) - _MOST} other outputs (--json has them all)"
+
+
+def _rank(measures: Sequence[Measure]) -> int:
+    return min(_WORST.index(one.state) for one in measures)
+
+
+def _phrase(one: Measure) -> str:
+    value = "not measured" if one.value is None else f"{one.value:.3g}"
+    allowed = "" if one.tolerance is None else f" ({one.tolerance:.3g} allowed)"
+    return f"{_NAMES.get(one.metric, one.metric)} {value}{allowed}"
