@@ -20,7 +20,7 @@ from case import (
     Case,
     Truth,
 )
-from environments import TRAINING, fleet
+from environments import OLDEST, TRAINING, fleet
 from models import names
 
 
@@ -188,14 +188,14 @@ def _environments() -> list[Case]:
             "opset too new",
             "opset 22 of the model, 19 to 21 here",
             r"opset 22",
-            ("py3.8-ort1.16.3", "py3.8-ort1.19.2", "py3.10-ort1.18.1"),
+            (OLDEST, "py3.8-ort1.19.2", "py3.10-ort1.18.1", "py3.11-ort1.16.3"),
             alter=alter.opset(22, 8),
         ),
         case(
             "IR version too new",
             "IR version 11 of the model",
             r"IR version 11",
-            ("py3.8-ort1.16.3", "py3.8-ort1.19.2"),
+            (OLDEST, "py3.8-ort1.19.2", "py3.11-ort1.16.3"),
             alter=alter.opset(18, 11),
         ),
         case(

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import report
 from draws import draw
-from environments import OLDEST, TRAINING
+from environments import OLDEST, TRAINING, broken, fleet, interpreters
 from faults import cases
 from judged import document, judge, rows
 from matrix import Cell, Outcome, Runner, cells
@@ -80,8 +80,9 @@ def _is_in_ci(cell: Cell) -> bool:
         return False
     if case.truth == "healthy":
         return environment.name in _QUICK
-    first = environment.name == case.environments[0]
-    return first and (not environment.emulated or cell.variant == case.variants[-1])
+    pythons = {one.name: one.python for one in (*fleet(), *broken())}
+    usable = [name for name in case.environments if pythons[name] in interpreters()]
+    return environment.name in usable[:1] and (not environment.emulated or cell.variant == case.variants[-1])
 
 
 def _refuse(runner: Runner, arguments: argparse.Namespace) -> list[Outcome]:
