@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -132,8 +133,9 @@ def test_a_change_replaces_device_and_keys(store: Store) -> None:
 
     assert store.devices.change("a", revoke) == store.devices.find("a")
     assert store.devices.change("b", revoke) is None
-    assert store.fleet.select({"new": "label"}.__eq__)
-    assert not store.fleet.select({"line": "press"}.__eq__)
+    for labels, there in (({"new": "label"}, ["a"]), ({"line": "press"}, [])):
+        chosen = store.fleet.select(labels.__eq__)
+        assert [one.device for one in store.fleet.page(chosen, "", 9, revoked=True)] == there
 
 
 def test_of_a_batch_each_report_sees_the_one_before(store: Store) -> None:
@@ -277,9 +279,11 @@ def test_readings_and_pages(store: Store) -> None:
     for name in ("a", "b", "c"):
         enrol(store, name)
     enrol(store, "r", state="revoked")
-    receive(store, a_report("b", results='{"x":1}'))
+    results = {"b" * 64: {"measured_at": "2026-01-01T00:00:00Z", "peak_memory_mb": 1.5, "throttled": False}}
+    receive(store, a_report("b", results=json.dumps(results)))
     found = store.fleet.readings(["b", "a", "nobody"])
-    assert (found["b"].results, found["b"].seen_at, found["b"].labels) == ('{"x":1}', 1000, {"line": "press"})
+    assert json.loads(found["b"].results) == results
+    assert (found["b"].seen_at, found["b"].labels) == (1000, {"line": "press"})
     assert (found["a"].results, found["a"].seen_at) == ("{}", None)
     assert set(found) == {"a", "b"}
     page = store.fleet.page(None, "", 2, revoked=True)

@@ -103,8 +103,8 @@ class Database(ABC):
         """Return `column IN values` for any number of values."""
 
     @abstractmethod
-    def json_at(self, column: ColumnElement[Any], *path: str) -> ColumnElement[Any]:
-        """Return the number at `path` in a column of JSON, NULL when it is not there."""
+    def number_at(self, column: ColumnElement[Any], name: str, place: int) -> ColumnElement[Any]:
+        """Return the number at a place in the list of this name in a column of JSON; NULL without it."""
 
     @abstractmethod
     def held(self, query: Select[Any], table: Table) -> Select[Any]:

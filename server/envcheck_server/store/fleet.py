@@ -25,12 +25,14 @@ from envcheck.contract.wire import DeviceState
 from envcheck_server.store import tables
 from envcheck_server.store.database import Database
 from envcheck_server.store.devices import device_of, select_devices
+from envcheck_server.store.packing import PLACES, short_name, unpack_results
 from envcheck_server.store.tables import STATES
 from envcheck_server.store.values import Cuts, Device, Group, Readings, Survey
 
 _DEVICES = tables.devices
 _KEYS = tables.device_keys
 _LABELS = tables.label_sets
+_STATEMENTS = tables.statements
 _MANY = 1000
 _REVOKED = STATES.index("revoked")
 
@@ -44,7 +46,7 @@ class FleetTable:
         self._database = database
 
     def select(self, selects: Selects) -> list[int]:
-        """Return the label sets of devices that `selects` calls for."""
+        """Return the label sets that `selects` calls for, whether a device has them now or not."""
         with self._database.read() as connection:
             return _select(connection, selects)
 
@@ -119,12 +121,23 @@ class FleetTable:
 
     def _readings(self, connection: Connection, devices: Collection[str]) -> dict[str, Readings]:
         query = (
-            select(_DEVICES.c.device, _LABELS.c.labels, _DEVICES.c.seen_at, _DEVICES.c.results)
+            select(
+                _DEVICES.c.device,
+                _LABELS.c.labels,
+                _DEVICES.c.seen_at,
+                _DEVICES.c.results,
+                _STATEMENTS.c.evidence,
+            )
             .join_from(_DEVICES, _LABELS, _LABELS.c.id == _DEVICES.c.label_set)
+            .outerjoin(_STATEMENTS, _STATEMENTS.c.id == _DEVICES.c.statement)
             .where(self._database.among(_DEVICES.c.device, devices))
         )
-        rows = connection.execute(query)
-        return {row[0]: Readings(row[0], json.loads(row[1]), row[2], row[3]) for row in rows}
+        return {
+            device: Readings(
+                device, json.loads(labels), seen_at, unpack_results(results, json.loads(evidence or "{}"))
+            )
+            for device, labels, seen_at, results, evidence in connection.execute(query)
+        }
 
     def _present(
         self, connection: Connection, devices: Collection[str], label_sets: Collection[int] | None
@@ -149,12 +162,15 @@ class FleetTable:
         }
         for path, limit in limits.items():
             if limit is not None:
-                actual = self._database.json_at(_DEVICES.c.results, cuts.bundle, *path)
+                actual = self._number(cuts.bundle, path)
                 lines = lines * 3 + case((actual.is_(None), 2), (actual > limit, 1), else_=0)
         if any(limit is not None for limit in limits.values()):
-            throttled = self._database.json_at(_DEVICES.c.results, cuts.bundle, "throttled")
+            throttled = self._number(cuts.bundle, ("throttled",))
             lines = lines * 2 + func.coalesce(throttled, literal(0))
         return lines.cast(Integer)
+
+    def _number(self, bundle: str, path: tuple[str, ...]) -> ColumnElement[Any]:
+        return self._database.number_at(_DEVICES.c.results, short_name(bundle), PLACES[path])
 
     def _in_groups(
         self,
@@ -189,6 +205,5 @@ def _is_in(state: DeviceState) -> ColumnElement[bool]:
 
 
 def _select(connection: Connection, selects: Selects) -> list[int]:
-    used = select(_DEVICES.c.label_set).where(_DEVICES.c.label_set == _LABELS.c.id).exists()
-    rows = connection.execute(select(_LABELS).where(used))
+    rows = connection.execute(select(_LABELS))
     return [row.id for row in rows if selects(json.loads(row.labels))]

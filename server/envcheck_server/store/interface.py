@@ -157,7 +157,7 @@ class Fleet(Protocol):
     """Questions about many devices. `label_sets` None selects every device; revoked ones are left out."""
 
     def select(self, selects: Callable[[Mapping[str, str]], bool]) -> list[int]:
-        """Return the label sets of devices that `selects` calls for."""
+        """Return the label sets that `selects` calls for, whether a device has them now or not."""
 
     def survey(
         self, selects: Callable[[Mapping[str, str]], bool] | None, cuts: Cuts, expected: Collection[str]

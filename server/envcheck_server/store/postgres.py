@@ -11,14 +11,12 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
-    Double,
     Engine,
     Integer,
     Select,
     Table,
     Text,
     any_,
-    case,
     cast,
     create_engine,
     event,
@@ -61,7 +59,7 @@ _UPDATE = """
            hardware = n.hardware, results = COALESCE(n.results, d.results),
            readings = COALESCE(n.readings, d.readings)
     FROM unnest(%s::text[], %s::smallint[], %s::bigint[], %s::bytea[], %s::bigint[], %s::bigint[],
-                %s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::text[])
+                %s::bigint[], %s::bigint[], %s::bytea[], %s::text[], %s::text[])
       AS n(device, state, seq, report, statement, seen_at, received_at, clock_offset, hardware, results,
            readings)
     WHERE d.device = n.device
@@ -108,10 +106,10 @@ class PostgresDatabase(Database):
         kind = BigInteger() if isinstance(column.type, Integer) else Text()
         return column == any_(literal(list(values), ARRAY(kind)))
 
-    def json_at(self, column: ColumnElement[Any], *path: str) -> ColumnElement[Any]:
-        """Return the number at `path` in a column of JSON, NULL when it is not there."""
-        found = cast(column, postgresql.JSON)[path].as_string()
-        return case((found == "true", 1.0), (found == "false", 0.0), else_=cast(found, Double))
+    def number_at(self, column: ColumnElement[Any], name: str, place: int) -> ColumnElement[Any]:
+        """Return the number at a place in the list of this name in a column of JSON; NULL without it."""
+        found: ColumnElement[Any] = cast(column, postgresql.JSON)[(name, place)].as_float()
+        return found
 
     def held(self, query: Select[Any], table: Table) -> Select[Any]:
         """Return the query so that rows of `table` do not change until the transaction ends."""

@@ -7,18 +7,22 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from envcheck_server.store import tables
 from envcheck_server.store.audit import append_deeds
 from envcheck_server.store.database import Database, repeated
 from envcheck_server.store.objects import absent_objects
+from envcheck_server.store.packing import pack_hex, pack_results, unpack_hex
 from envcheck_server.store.releases import all_releases
 from envcheck_server.store.tables import STATES
 from envcheck_server.store.values import CLONED, Deed, Device, NewReport, Receipt, Received, Statement
 
 _STATEMENTS = tables.statements
+_PRUNINGS = tables.prunings
 _MOST_KNOWN = 100_000
+# How exactly the store knows when a statement was last used.
+USED_TO_S = 86_400
 
 _Judge = Callable[[Device | None, NewReport], Receipt]
 
@@ -30,6 +34,7 @@ class ReportTable:
         self._database = database
         # Statements that are stored, and all of whose objects are here.
         self._complete: set[int] = set()
+        self._prunings = 0
 
     @repeated
     def receive(self, batch: Sequence[NewReport], judge: _Judge) -> list[Received]:
@@ -37,6 +42,7 @@ class ReportTable:
         with self._database.write(concurrent=True) as connection:
             before = _rows(self._database, connection, sorted({new.device for new in batch}))
             judged = _judge(batch, before, judge)
+            self._forget(connection)
             self._write(connection, judged)
             append_deeds(connection, _quarantines(judged))
             missing = self._missing(connection, [new.statement for new in batch])
@@ -69,6 +75,16 @@ class ReportTable:
         ]
         if changed:
             self._database.hot.change(connection, sorted(changed))
+            self._use(connection, {row[4] for row in changed}, max(row[3] for row in changed))
+
+    def _use(self, connection: Connection, statements: set[int], now: int) -> None:
+        """Note that devices came to state these, once a day: whoever prunes goes by it."""
+        stale = self._database.among(_STATEMENTS.c.id, statements) & (_STATEMENTS.c.used_at < now - USED_TO_S)
+        query = select(_STATEMENTS.c.id).where(stale).order_by(_STATEMENTS.c.id)
+        found = list(connection.scalars(self._database.held(query, _STATEMENTS)))
+        if found:
+            these = self._database.among(_STATEMENTS.c.id, found)
+            connection.execute(update(_STATEMENTS).where(these).values(used_at=now))
 
     def _write_statements(self, connection: Connection, statements: dict[int, Statement]) -> None:
         fresh = [statement for number, statement in statements.items() if number not in self._complete]
@@ -77,6 +93,7 @@ class ReportTable:
                 "id": statement.id,
                 "fingerprint": statement.fingerprint,
                 "evidence": json.dumps(statement.evidence, sort_keys=True),
+                "used_at": 0,
             }
             for statement in sorted(fresh, key=lambda statement: statement.id)
         ]
@@ -89,6 +106,13 @@ class ReportTable:
             if statement.id not in self._complete and statement.id not in missing:
                 missing[statement.id] = absent_objects(self._database, connection, statement.objects())
         return missing
+
+    def _forget(self, connection: Connection) -> None:
+        """Forget what is complete if any process has pruned since."""
+        number = connection.scalar(select(_PRUNINGS.c.number)) or 0
+        if number != self._prunings:
+            self._complete.clear()
+            self._prunings = number
 
     def _learn(self, missing: dict[int, list[str]], stored: set[int]) -> None:
         if len(self._complete) > _MOST_KNOWN:
@@ -133,9 +157,17 @@ def _rows(database: Database, connection: Connection, devices: list[str]) -> dic
     ):
         if text not in labels:
             labels[text] = json.loads(text)
-        state_name, digest = STATES[state], report.hex()
         found[device] = Device(
-            device, state_name, labels[text], key_id, epoch, enrolled_at, hardware, seq, digest, *rest
+            device,
+            STATES[state],
+            labels[text],
+            unpack_hex(key_id),
+            epoch,
+            enrolled_at,
+            unpack_hex(hardware),
+            seq,
+            report.hex(),
+            *rest,
         )
     return found
 
@@ -169,8 +201,8 @@ def _row_values(device: Device | None, last: NewReport | None) -> tuple[Any, ...
         device.seen_at,
         device.received_at,
         device.clock_offset,
-        device.hardware,
-        last.results if last is not None else None,
+        pack_hex(device.hardware),
+        pack_results(last.results) if last is not None else None,
         last.readings if last is not None else None,
     )
 

@@ -75,9 +75,9 @@ class SqliteDatabase(Database):
         value = func.json_each(json.dumps(list(values))).table_valued("value").c.value
         return column.in_(select(value))
 
-    def json_at(self, column: ColumnElement[Any], *path: str) -> ColumnElement[Any]:
-        """Return the number at `path` in a column of JSON, NULL when it is not there."""
-        return func.json_extract(column, "$" + "".join(f'."{step}"' for step in path))
+    def number_at(self, column: ColumnElement[Any], name: str, place: int) -> ColumnElement[Any]:
+        """Return the number at a place in the list of this name in a column of JSON; NULL without it."""
+        return func.json_extract(column, f'$."{name}"[{place}]')
 
     def held(self, query: Select[Any], table: Table) -> Select[Any]:
         """Return the query as it is: whoever writes is alone."""

@@ -7,9 +7,21 @@ crosses from the one kind to the other.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    String,
+    Table,
+)
 
 from envcheck.contract.wire import DeviceState
+from envcheck_server.store.packing import Base64, Hex
 
 metadata = MetaData()
 
@@ -41,52 +53,60 @@ label_sets = Table(
     Column("labels", String, nullable=False),
 )
 
+# Ids are compared byte by byte, whatever the database's language is.
+_ID = String().with_variant(String(collation="C"), "postgresql")
+
 devices = Table(
     "devices",
     metadata,
-    Column("device", String, primary_key=True),
-    Column("state", SmallInteger, nullable=False),
+    # In this order PostgreSQL leaves no gaps.
     Column("label_set", BigInteger, nullable=False),
-    Column("key_id", String, nullable=False),
-    Column("epoch", Integer, nullable=False),
     Column("seq", BigInteger, nullable=False),
-    Column("report", LargeBinary, nullable=False),
     Column("statement", BigInteger),
     Column("seen_at", BigInteger),
     Column("received_at", BigInteger),
     Column("clock_offset", BigInteger, nullable=False),
     Column("enrolled_at", BigInteger, nullable=False),
-    Column("hardware", String, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("device", _ID, primary_key=True),
+    Column("key_id", Hex, nullable=False),
+    Column("report", LargeBinary, nullable=False),
+    Column("hardware", Hex, nullable=False),
+    # packing.py says how.
     Column("results", String, nullable=False),
     Column("readings", String, nullable=False),
-    # No index on the times: they change with every report.
+    # None on the times, which change with every report, nor on labels: whoever asks for a cohort reads all.
     Index("devices_statement", "statement"),
-    Index("devices_label_set", "label_set"),
+    sqlite_with_rowid=False,
 )
 
 device_keys = Table(
     "device_keys",
     metadata,
-    Column("device", String, primary_key=True),
-    Column("key_id", String, primary_key=True),
-    Column("public_key", String, nullable=False),
-    Column("state", SmallInteger, nullable=False),
-    Column("epoch", Integer, nullable=False),
-    Column("token", String, nullable=False),
-    Column("hardware", String, nullable=False),
-    Column("labels", String, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("device", _ID, primary_key=True),
+    Column("key_id", Hex, primary_key=True),
+    Column("public_key", Base64, nullable=False),
+    Column("token", Hex, nullable=False),
+    Column("hardware", Hex, nullable=False),
+    Column("labels", String, nullable=False),
     Index("device_keys_key_id", "key_id"),
+    sqlite_with_rowid=False,
 )
 
 changes = Table(
     "changes",
     metadata,
-    Column("device", String, primary_key=True),
-    Column("epoch", Integer, primary_key=True),
-    Column("seq", BigInteger, primary_key=True),
+    Column("seq", BigInteger, nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("statement", BigInteger, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("device", _ID, nullable=False),
+    PrimaryKeyConstraint("device", "epoch", "seq"),
+    sqlite_with_rowid=False,
 )
 
 statements = Table(
@@ -95,6 +115,16 @@ statements = Table(
     Column("id", BigInteger, primary_key=True, autoincrement=False),
     Column("fingerprint", String, nullable=False),
     Column("evidence", String, nullable=False),
+    # When a device last came to state it, to within a day.
+    Column("used_at", BigInteger, nullable=False, server_default="0"),
+)
+
+# One row: how often was pruned. Who remembers what is there forgets it when the number changes.
+prunings = Table(
+    "prunings",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
 )
 
 objects = Table(
