@@ -12,12 +12,13 @@ from onnx import TensorProto, helper, numpy_helper
 from support.example_models import example
 from support.tiny_models import SAMPLES, WEIGHTS, classifier, model_bytes, npz, reference_scores, value
 
+from envcheck.baseline.create import Options, create_baseline
 from envcheck.baseline.material import Material, Source
-from envcheck.baseline.named import name_package
+from envcheck.baseline.named import NamedPackage, name_package
 from envcheck.contract.bundle import BASELINE, MODEL, Bundle, build_bundle, read_bundle
 from envcheck.contract.canonical import digest
 from envcheck.contract.document import encode
-from envcheck.contract.fingerprint import Fingerprint
+from envcheck.contract.fingerprint import Fingerprint, make_fingerprint
 from envcheck.facts.host import Target
 from envcheck.smoke.inputs import load_npz
 from envcheck.smoke.run import run_smoke
@@ -204,8 +205,21 @@ def test_packages_can_be_named(create: Create) -> None:
     assert {"packaging", "rich"} <= set(bundle.baseline().required)
 
 
+def test_a_local_version_is_a_part_of_the_version(here: Fingerprint) -> None:
+    packages = here.sections["packages"]
+    shared = {**packages.shared, "rich": {**packages.shared["rich"], "version": "15.0", "local": "own"}}
+    sections = {**here.sections, "packages": msgspec.structs.replace(packages, shared=shared)}
+    changed = make_fingerprint(sections, here.captured_at, here.agent)
+    told: list[str] = []
+    for wanted in ("own", "another"):
+        named = [NamedPackage("rich", "r.txt, line 1", f"==15.0+{wanted}")]
+        options = Options(quick=True, packages=named)
+        create_baseline(tiny(classifier()), "tiny@1", Target(), changed, options, notice=told.append)
+    assert told == ["r.txt, line 1 wants rich==15.0+another, training has 15.0+own"]
+
+
 def test_progress_names_every_session(create: Create) -> None:
-    from envcheck.baseline.create import Options, count_stages
+    from envcheck.baseline.create import count_stages
 
     stages: list[str] = []
     material = example("transformer-int8.onnx", "transformer.onnx")

@@ -74,6 +74,20 @@ def test_a_requirements_file_names_what_counts_in_the_training_environment(tmp_p
     assert "torch" not in newer
 
 
+def test_a_project_here_is_named_by_itself(tmp_path: Path) -> None:
+    project = tmp_path / "own project"
+    project.mkdir()
+    (project / "pyproject.toml").write_text('[project]\nname = "Own.Project"\n')
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "pyproject.toml").write_text("[project\n")
+    path = tmp_path / "requirements.txt"
+    path.write_text(f"-e {project.as_uri()}\n./own project[extra]\n-e ./own project\n")
+    assert names(path) == ["own-project"] * 3
+    path.write_text("./broken\n")
+    with pytest.raises(BadInput, match=r"'\./broken': names no package"):
+        names(path)
+
+
 @given(
     st.lists(st.from_regex(r"[a-z][a-z0-9]{0,6}(-[a-z0-9]{1,4}){0,2}", fullmatch=True), max_size=8),
     st.data(),

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import onnx
 import pytest
 from onnx import numpy_helper
@@ -15,7 +16,8 @@ from support.tiny_models import SAMPLES, WEIGHTS, classifier, npz, reference_sco
 
 from envcheck.contract.baseline import Baseline
 from envcheck.contract.bundle import read_bundle
-from envcheck.contract.document import decode
+from envcheck.contract.document import decode, encode
+from envcheck.contract.evidence import Smoke
 
 
 @pytest.fixture
@@ -190,6 +192,30 @@ def test_files_name_packages_that_count(files: Path, create: Any) -> None:
     said = create("--pylock", files / "requirements.txt")
     assert said.code == 2
     assert "is no lock file" in said.err
+
+
+def test_timings_of_devices_are_kept_by_class(files: Path, create: Any, commands: Commands) -> None:
+    assert create().code == 0
+    own = read_bundle((files / "tiny.envcheck").read_bytes(), "it").baseline()
+    (kind,) = own.timings
+    assert own.timings[kind] == own.readings
+
+    assert commands("smoke", files / "tiny.envcheck", "--quick", "-o", files / "smoke.json").code == 0
+    smoke = decode((files / "smoke.json").read_bytes(), Smoke, "it")
+    assert (smoke.model, smoke.device_class) == (own.graph.sha256, kind)
+    (files / "pi.json").write_bytes(encode(msgspec.structs.replace(smoke, device_class="Raspberry Pi 4")))
+
+    said = create("--timing", files / "pi.json")
+    assert said.code == 0
+    assert "Raspberry Pi 4: p50" in said.out
+    timings = read_bundle((files / "tiny.envcheck").read_bytes(), "it").baseline().timings
+    assert set(timings) == {kind, "Raspberry Pi 4"}
+    assert timings["Raspberry Pi 4"] == smoke.readings
+
+    (files / "model.onnx").write_bytes(classifier(batch=4))
+    said = create("--timing", files / "pi.json")
+    assert said.code == 2
+    assert "pi.json was measured with another model" in said.err
 
 
 def test_what_the_graph_needs_is_told(files: Path, create: Any) -> None:

@@ -178,10 +178,16 @@ def _required(
                 f"{package.where}: {package.name} is not installed in the training environment",
                 "install it there, or leave it out: what training did not have can't count on devices",
             )
-        version = (known or {}).get(package.name, {}).get("version")
-        if isinstance(version, str) and not package.allows(version):
+        version = _version((known or {}).get(package.name, {}))
+        if version and not package.allows(version):
             say(f"{package.where} wants {package.name}{package.specifier}, training has {version}")
     return sorted({*ensemble.distributions, *(package.name for package in packages)})
+
+
+def _version(facts: Mapping[str, object]) -> str:
+    """Return the whole version of a distribution, its local part included."""
+    version, local = facts.get("version") or "", facts.get("local") or ""
+    return f"{version}+{local}" if version and local else str(version)
 
 
 def _smoke(

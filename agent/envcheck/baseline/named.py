@@ -104,7 +104,7 @@ def _requirements(
             line = editable.group(1)
         elif line.startswith("-"):
             continue
-        found = _requirement(_OPTIONS.sub("", line).strip(), where, environment)
+        found = _requirement(_OPTIONS.sub("", line).strip(), where, environment, path.parent)
         if found is not None:
             yield found
 
@@ -123,14 +123,14 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
         begun, number = "", 0
 
 
-def _requirement(line: str, where: str, environment: Mapping[str, str]) -> NamedPackage | None:
+def _requirement(line: str, where: str, environment: Mapping[str, str], folder: Path) -> NamedPackage | None:
     from packaging.requirements import InvalidRequirement, Requirement
     from packaging.utils import canonicalize_name
 
     try:
         requirement = Requirement(line)
     except InvalidRequirement as error:
-        name = _name_of_place(line)
+        name = _name_of_place(line) or _name_of_project(line, folder)
         if name is None:
             looks = "/" in line or line.startswith(".")
             told = "names no package" if looks else str(error).splitlines()[0]
@@ -162,6 +162,21 @@ def _name_of_place(place: str) -> str | None:
         return str(parse_sdist_filename(file)[0])
     except InvalidSdistFilename:
         return None
+
+
+def _name_of_project(place: str, folder: Path) -> str | None:
+    """Return the name of the project that lies in a directory here, as its pyproject.toml tells it."""
+    parts = urlsplit(place.partition(";")[0].partition("[")[0].strip())
+    if parts.scheme not in ("", "file"):
+        return None
+    try:
+        import tomllib
+
+        text = (folder / unquote(parts.path) / "pyproject.toml").read_text(encoding="utf-8")
+        name = tomllib.loads(text)["project"]["name"]
+    except (ImportError, OSError, ValueError, KeyError, TypeError):
+        return None
+    return name if isinstance(name, str) else None
 
 
 def read_pylock(path: Path, environment: Mapping[str, str]) -> list[NamedPackage]:

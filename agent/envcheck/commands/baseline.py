@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from envcheck.baseline.material import Source
     from envcheck.baseline.named import NamedPackage
     from envcheck.contract.bundle import Bundle
+    from envcheck.contract.evidence import SmokeReadings
     from envcheck.contract.fingerprint import Fingerprint
 
 _FILE = click.Path(path_type=Path)
@@ -53,6 +54,9 @@ def baseline() -> None:
 @click.option("--accept-constant", is_flag=True, help="Outputs may be the same for every sample.")
 @click.option("--accept-non-finite", is_flag=True, help="Outputs may hold NaN or infinities.")
 @click.option("--accept-saturation", is_flag=True, help="int8 products may saturate on this machine.")
+@click.option(
+    "--timing", "timings", type=_FILE, metavar="SMOKE", multiple=True, help="What smoke -o wrote on a device."
+)
 @click.option("--quick", is_flag=True, help="Take a short timing.")
 @click.option("--deadline", type=float, default=600.0, metavar="S", help="Seconds a process may take (600).")
 def create(
@@ -69,13 +73,9 @@ def create(
     packages: tuple[str, ...],
     requirements: tuple[Path, ...],
     pylock: tuple[Path, ...],
-    edge_cases: bool,
-    expect_accuracy: float | None,
-    accept_constant: bool,
-    accept_non_finite: bool,
-    accept_saturation: bool,
-    quick: bool,
+    timings: tuple[Path, ...],
     deadline: float,
+    **chosen: Any,
 ) -> None:
     """Measure a model in its training environment and write a bundle.
 
@@ -90,25 +90,25 @@ def create(
           --expect-accuracy 0.96 --name digits@1.0 -o digits.envcheck
       envcheck baseline create int8.onnx --float-model float.onnx --inputs inputs.npz \\
           --python /opt/training/venv/bin/python --name digits-int8@1.3
+      envcheck baseline create cnn.onnx --inputs inputs.npz --edge-cases \\
+          --requirements requirements.txt --timing pi.json --name digits@1.1
     """
     from envcheck.baseline.create import CPU, Options, count_stages, create_baseline
     from envcheck.baseline.material import Material
     from envcheck.contract.baseline import parse_release
     from envcheck.contract.bundle import build_bundle, read_bundle
+    from envcheck.contract.fingerprint import shared_fingerprint
     from envcheck.facts.gather import capture
     from envcheck.facts.host import resolve_target
+    from envcheck.judge.device_class import device_class
     from envcheck.smoke.run import require_deadline
 
     parse_release(name)
     options = Options(
         providers=providers or (CPU,),
-        edge_cases=edge_cases,
-        expect_accuracy=expect_accuracy,
-        accept_constant=accept_constant,
-        accept_non_finite=accept_non_finite,
-        accept_saturation=accept_saturation,
-        quick=quick,
         deadline_s=require_deadline(deadline),
+        # The options that say what is accepted, expected and added have the names of these fields.
+        **chosen,
     )
     material = Material(
         model=_model(model),
@@ -121,7 +121,12 @@ def create(
     target = resolve_target(python, None if env_file is None else str(env_file))
     fingerprint = capture(target)
     named = _named(packages, requirements, pylock, fingerprint)
-    options = replace(options, packages=named)
+    options = replace(
+        options,
+        packages=named,
+        device_class=device_class(shared_fingerprint(fingerprint), options.providers[0]),
+        timings=_timings(timings, material.model.data),
+    )
     with _progress(count_stages(material, options)) as progress:
         members = create_baseline(
             material, name, target, fingerprint, options, progress=progress, notice=notice
@@ -227,6 +232,14 @@ def _named(
         named += [each for path in requirements for each in read_requirements(path, environment)]
         named += [each for path in pylock for each in read_pylock(path, environment)]
     return named
+
+
+def _timings(paths: Sequence[Path], model: bytes) -> dict[str, SmokeReadings]:
+    from envcheck.baseline.timings import Timed, read_timings
+    from envcheck.contract.canonical import digest
+
+    documents = [Timed(read_file(path, "smoke document", 64 * 1024**2), str(path)) for path in paths]
+    return read_timings(documents, digest(model), notice)
 
 
 def _source(path: Path, what: str) -> Source:

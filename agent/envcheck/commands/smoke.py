@@ -23,6 +23,7 @@ from envcheck.errors import EXIT_FAIL, EXIT_PASS
 if TYPE_CHECKING:
     from envcheck.contract.bundle import Bundle
     from envcheck.contract.evidence import Smoke
+    from envcheck.contract.fingerprint import Fingerprint
 
 
 _FILE = click.Path(path_type=Path)
@@ -107,6 +108,7 @@ def smoke(
         progress=tell_stage,
     )
     tell_stage("")
+    measured = _classed(measured, opened, fingerprint)
     if output is not None:
         write_output(output, encode(measured) + b"\n")
     if as_json:
@@ -116,6 +118,18 @@ def smoke(
     if opened.signature is None:
         notice(f"{bundle} is not signed; devices run it from a collector only when it is")
     return EXIT_PASS if measured.evidence.ending.status == "ok" else EXIT_FAIL
+
+
+def _classed(measured: Smoke, bundle: Bundle, fingerprint: Fingerprint) -> Smoke:
+    """Say of which model and on what class of device the timings are: baselines take them (--timing)."""
+    from msgspec.structs import replace
+
+    from envcheck.contract.fingerprint import shared_fingerprint
+    from envcheck.judge.device_class import device_class
+
+    ran = measured.evidence.registered or measured.evidence.requested
+    kind = device_class(shared_fingerprint(fingerprint), *ran[:1])
+    return replace(measured, model=bundle.baseline().graph.sha256, device_class=kind)
 
 
 def _show(measured: Smoke, bundle: Bundle, device: str) -> None:

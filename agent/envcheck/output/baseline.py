@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _MOST = 6
+_MOST_PACKAGES = 12
 _HELD_TO = {
     "float64": "the model in double precision",
     "ensemble-median": "the median of many runs here",
@@ -136,7 +137,9 @@ def _machine(baseline: Baseline, fingerprint: Fingerprint) -> Iterator[Row]:
     facts = {name: section.shared for name, section in fingerprint.sections.items()}
     packages = facts.get("packages", {})
     names = [f"{name} {packages.get(name, {}).get('version') or ''}".strip() for name in baseline.required]
-    yield "packages", f"{', '.join(names)} count on devices" if names else "none count on devices"
+    told = ", ".join(names[:_MOST_PACKAGES])
+    told += f" and {len(names) - _MOST_PACKAGES} others" if len(names) > _MOST_PACKAGES else ""
+    yield "packages", f"{told} count on devices" if names else "none count on devices"
     yield "providers", ", ".join(baseline.providers)
     if baseline.readings.latency is not None:
         yield "latency", latency_line(baseline.readings)
