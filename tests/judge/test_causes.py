@@ -175,6 +175,13 @@ class TestPrecision:
         assert "kernels of its own for i8mm, sme" in finding.cause
 
 
+def quantised(**changed: Any) -> Reference:
+    """A baseline whose outputs are held to a quantisation error: other kernels may move them further."""
+    floor = Floor(basis="quantisation-error", scale=1.0, rms=1e-5, max=1e-4)
+    output = OutputReference(dtype="float32", shape=[180, 10], decides=True, floor=floor)
+    return reference(outputs={"logits": output}, **changed)
+
+
 class TestRuntime:
     def test_another_optimisation_level(self) -> None:
         level = "graph_optimization_level"
@@ -198,7 +205,7 @@ class TestRuntime:
     def test_the_hint_is_one_that_this_python_can_follow(self) -> None:
         device = shared(python=ok(version="3.8.18", implementation="cpython"))
         old = Runtime(python="3.8.18", onnxruntime="1.19.2", numpy="1.24.4")
-        finding = why(LOGITS, device=device, outputs=OFF, runtime=old)
+        finding = why(LOGITS, quantised(), device, outputs=OFF, runtime=old)
         assert "onnxruntime 1.19.2 (training 1.32.0)" in finding.cause
         assert finding.hint == (
             "serve the model with Python 3.11 to 3.14: Python 3.8 can have onnxruntime 1.19.2 at most"
@@ -254,7 +261,7 @@ class TestRuntime:
         device = shared(system=ok(machine="aarch64"), cpu=ok(isa=["asimd", "sme"]))
         there = Runtime(python="3.11.7", onnxruntime="1.32.0", numpy="2.4.6", cpu_features=["AVX2", "FMA3"])
         here = msgspec.structs.replace(there, python="3.11.2", cpu_features=["ASIMD"])
-        held_to = reference(evidence=evidence(bundle="", runtime=there))
+        held_to = quantised(evidence=evidence(bundle="", runtime=there))
         finding = why(LOGITS, held_to, device, outputs=OFF, runtime=here)
         assert finding.cause == (
             "not proven; what runs the model differs from training: the architecture: aarch64 here, "
@@ -265,10 +272,31 @@ class TestRuntime:
     def test_of_one_architecture_what_the_cpu_lacks_is_told(self) -> None:
         there = Runtime(python="3.11.7", onnxruntime="1.32.0", numpy="2.4.6", cpu_features=["AVX2", "FMA3"])
         here = msgspec.structs.replace(there, cpu_features=["FMA3"])
-        held_to = reference(evidence=evidence(bundle="", runtime=there))
+        held_to = quantised(evidence=evidence(bundle="", runtime=there))
         finding = why(LOGITS, held_to, outputs=OFF, runtime=here)
         assert finding.cause.endswith("the CPU lacks AVX2")
         assert "ORT_ENABLE_BASIC" in finding.hint
+
+    def test_a_float_model_is_not_moved_so_far_by_what_differs(self) -> None:
+        old = Runtime(python="3.8.18", onnxruntime="1.19.2", numpy="1.24.4")
+        finding = why(LOGITS, outputs=OFF, runtime=old)
+        assert finding.cause.startswith(
+            "more than other versions or instruction sets move a float model: the weights or the inputs may "
+        )
+        assert "onnxruntime 1.19.2 (training 1.32.0)" in finding.cause
+        half = {"logits": metrics(rmse=2.0**-13, max_abs=1e-3)}
+        assert "as half precision does" in why(LOGITS, outputs=half, runtime=old).cause
+
+    def test_another_provider_may_move_it(self) -> None:
+        finding = why(LOGITS, outputs=OFF, registered=["OpenVINOExecutionProvider", CPU])
+        assert finding.cause.startswith("not proven; what runs the model differs from training: the provider")
+
+    def test_int8_kernels_of_an_arm_cpu(self) -> None:
+        device = shared(system=ok(machine="aarch64"), cpu=ok(isa=["asimd", "sme"]))
+        graph = Graph(sha256="a" * 64, size=1, ir_version=8, quantised={"dynamic": 4})
+        finding = why(LOGITS, quantised(graph=graph), device, outputs=OFF)
+        assert "DynamicQuantizeMatMul on SME" in finding.cause
+        assert "mlas.disable_kleidiai=1" in finding.hint
 
     def test_two_flavours(self) -> None:
         both = {**ORT, "flavours": {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.23.2"}}

@@ -11,9 +11,9 @@ from support.builders import evidence, reference, shared
 from envcheck.contract.baseline import Graph, SmokeReadings
 from envcheck.contract.evidence import Ending, Runtime
 from envcheck.contract.fingerprint import Section, SharedFingerprint
+from envcheck.contract.opsets import oldest_for, supported, too_new
 from envcheck.contract.verdict import Finding
 from envcheck.judge.judge import judge
-from envcheck.judge.opsets import oldest_for, supported, too_new
 from envcheck.judge.policies import builtin_policy
 from envcheck.judge.wheels import can_have, install_hint, pythons_for
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from envcheck.contract.opsets import is_version
 from envcheck.judge.causes.endings import available_mib, opset_cause
 from envcheck.judge.comparison import Comparator, Comparison, Difference, NoOptions
-from envcheck.judge.opsets import is_version
 from envcheck.judge.paths import MISSING
 
 _MIB_IN_MB = 1.048576

@@ -31,8 +31,29 @@ def matches(pattern: str, path: tuple[str, ...]) -> bool:
     )
 
 
+# Facts that built-in policies judge, in words; others are told by their paths.
+_WORDS = {
+    "python.version": "Python",
+    "python.implementation": "the Python implementation",
+    "python.machine": "the Python build's architecture",
+    "python.libc.name": "the C library",
+    "system.machine": "the architecture",
+    "system.kernel": "the kernel",
+    "system.libc.version": "the C library's version",
+    "system.os.version_id": "the operating system's version",
+    "cpu.isa": "the CPU",
+    "cpu.model": "the CPU",
+    "memory.total_mib": "memory in MiB",
+    "cuda.driver": "the NVIDIA driver",
+    "cuda.driver_cuda": "the driver's CUDA",
+    "onnxruntime.version": "onnxruntime",
+}
+
+
 def fact_name(path: tuple[str, ...]) -> str:
-    """Write a concrete path for people: a package by its name, its other facts in parentheses."""
+    """Write a concrete path for people: a known fact in words, a package by its name."""
+    if words := _WORDS.get(".".join(path)):
+        return words
     section, *rest = path
     if section == "packages" and rest:
         return rest[0] if rest[1:] in ([], ["version"]) else f"{rest[0]} ({'.'.join(rest[1:])})"

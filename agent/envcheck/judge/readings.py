@@ -166,7 +166,7 @@ def _another_model(here: str, released: str) -> Finding:
     return Finding(
         rule="model",
         path="readings.model",
-        severity="warn",
+        severity="block",
         message=f"another model file is deployed: {here[:12]} here, {released[:12]} was released",
         expected=released,
         actual=here,

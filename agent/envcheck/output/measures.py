@@ -27,13 +27,20 @@ def measure_lines(measures: Sequence[Measure]) -> Iterator[tuple[str, str, str]]
             by_output.setdefault(one.output, []).append(one)
     ranked = sorted(by_output.items(), key=lambda item: (_rank(item[1]), item[0]))
     for name, told in ranked[:_MOST]:
-        yield _WORST[_rank(told)], name, ", ".join(_phrase(one) for one in told)
+        yield _WORST[_rank(told)], name, ", ".join(_phrase(one) for one in told if _tells(one))
     if len(ranked) > _MOST:
         yield "", "", f"and {len(ranked) - _MOST} other outputs (--json has them all)"
 
 
 def _rank(measures: Sequence[Measure]) -> int:
-    return min(_WORST.index(one.state) for one in measures)
+    """The worst state; what was not measured counts where nothing else was."""
+    known = [one for one in measures if one.value is not None] or measures
+    return min(_WORST.index(one.state) for one in known)
+
+
+def _tells(one: Measure) -> bool:
+    """That nothing was flipped, or that a quick run left something out, is told elsewhere."""
+    return one.value is not None and not (one.metric == "flipped_margin" and one.value == 0)
 
 
 def _phrase(one: Measure) -> str:

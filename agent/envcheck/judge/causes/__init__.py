@@ -26,14 +26,14 @@ from envcheck.judge.causes.endings import (
 from envcheck.judge.causes.packages import impact, wheel
 from envcheck.judge.causes.precision import bfloat16, flushed, non_finite, tf32
 from envcheck.judge.causes.providers import flavours, lost_provider
-from envcheck.judge.causes.runtime import differing, not_the_machine, optimisation
+from envcheck.judge.causes.runtime import arm_kernels, differing, moved, not_the_machine, optimisation
 from envcheck.judge.causes.saturation import saturation
 from envcheck.judge.comparison import Situation
 
 _NUMBERS: tuple[CauseRule, ...] = (
     *(another_shape, unrepeatable, swapped, permuted),
     *(saturation, bfloat16, tf32, flushed, non_finite),
-    *(flavours, optimisation, differing, not_the_machine),
+    *(flavours, optimisation, moved, arm_kernels, differing, not_the_machine),
 )
 _ENDINGS: tuple[CauseRule, ...] = (
     *(illegal_instruction, opset, no_wheel, numpy_abi, memory, starved, flavours, damaged, older),

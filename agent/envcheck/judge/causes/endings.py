@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 from envcheck.contract.evidence import Ending
+from envcheck.contract.opsets import needed, oldest_for, supported, too_new
 from envcheck.contract.verdict import Finding
 from envcheck.judge.causes.cause import Cause
 from envcheck.judge.comparison import Situation
 from envcheck.judge.facts_of import minor_of, number, some, text, texts
-from envcheck.judge.opsets import needed, oldest_for, supported, too_new
 from envcheck.judge.wheels import can_have, install_hint, pythons_since
 
 _SIGILL = 4

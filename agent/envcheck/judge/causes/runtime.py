@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from envcheck.contract.baseline import OutputReference
 from envcheck.contract.evidence import Evidence, OutputMetrics
 from envcheck.contract.fingerprint import SharedFingerprint
 from envcheck.contract.verdict import Finding
 from envcheck.judge.causes.cause import Cause, output_of
 from envcheck.judge.comparison import Situation
 from envcheck.judge.facts_of import minor_of, some, text, texts
+from envcheck.judge.tolerance import CPU, first_provider
 from envcheck.judge.wheels import install_hint
 
 _LEVEL = "graph_optimization_level"
+# An error of weights rounded to half precision, as a share of the output's scale: 2^-13 was measured.
+_HALF = (2.0**-14.5, 2.0**-11)
 
 
 def optimisation(_finding: Finding, situation: Situation) -> Cause | None:
@@ -36,6 +40,44 @@ def differing(_finding: Finding, situation: Situation) -> Cause | None:
     )
 
 
+def moved(finding: Finding, situation: Situation) -> Cause | None:
+    """A float model is further off than any healthy machine: what else differs is not the likely cause.
+
+    The lab's environments (docs/verdicts.md) move a float model by one floor at most.
+    """
+    metrics, expected = output_of(finding, situation), _expected(finding, situation)
+    floor = expected.floor if expected is not None else None
+    there, here = situation.reference.baseline.evidence, situation.evidence
+    differs = _differing_runtime(situation)
+    if metrics is None or metrics.rmse is None or floor is None or here is None or not differs:
+        return None
+    if floor.basis not in ("float64", "ensemble-median") or not (
+        first_provider(here) == first_provider(there) == CPU
+    ):
+        return None
+    half = " (about as much as half precision does)" if _like_half(metrics.rmse, floor.scale) else ""
+    return Cause(
+        f"more than other versions or instruction sets move a float model{half}: the weights or the inputs "
+        f"may not be those of the baseline; what differs besides: {', '.join(differs)}",
+        "does `envcheck smoke` on the training machine still agree with this bundle? if not, freeze it anew",
+    )
+
+
+def arm_kernels(_finding: Finding, situation: Situation) -> Cause | None:
+    """A quantised model on an Arm CPU whose integer kernels training did not run."""
+    quantised = situation.reference.baseline.graph.quantised
+    machines = [_machine(side) for side in (situation.device, situation.reference.training)]
+    sme = ["sme" in texts(side, "cpu.isa") for side in (situation.device, situation.reference.training)]
+    is_new = machines[0] != machines[1] or sme[0] > sme[1]
+    if not quantised or machines[0] not in ("aarch64", "arm64") or not is_new:
+        return None
+    return Cause(
+        "not proven: int8 kernels of this Arm CPU, which training's did not run (the fused "
+        "DynamicQuantizeMatMul on SME has given wrong numbers)",
+        "try graph_optimization_level ORT_ENABLE_BASIC there, or the session option mlas.disable_kleidiai=1",
+    )
+
+
 def not_the_machine(finding: Finding, situation: Situation) -> Cause | None:
     """Nothing of the machine's arithmetic differs, so the model is not the one of the reference outputs."""
     metrics = output_of(finding, situation)
@@ -51,6 +93,15 @@ def optimisation_levels(situation: Situation) -> tuple[str, str]:
     """Return how far the graph was optimised here and in training, "" where that is not known."""
     here = situation.evidence.runtime.options if situation.evidence is not None else {}
     return here.get(_LEVEL, ""), situation.reference.baseline.evidence.runtime.options.get(_LEVEL, "")
+
+
+def _expected(finding: Finding, situation: Situation) -> OutputReference | None:
+    return situation.reference.baseline.outputs.get(finding.path.removeprefix("evidence.outputs."))
+
+
+def _like_half(rmse: float, scale: float) -> bool:
+    """Tell whether an error is about what weights rounded to ten bits of mantissa make."""
+    return scale > 0 and _HALF[0] <= rmse / scale <= _HALF[1]
 
 
 def _is_broken(metrics: OutputMetrics | None) -> bool:
