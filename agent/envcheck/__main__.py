@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command line and exit with one of the documented codes."""
+    if sys.argv[1:2] == ["report"]:
+        from envcheck.commands.due import is_plainly_not_due
+
+        # The timer asks every minute, and mostly for nothing.
+        if is_plainly_not_due(sys.argv[1:]):
+            return
     escape_unshowable()
     options = _plain_capture(sys.argv[1:])
     if options is None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from envcheck.contract.document import encode
 from envcheck.contract.wire import GateQuestion, ObjectAnswer, Problem
 from envcheck.errors import BadInput, EnvcheckError, Unreachable
-from envcheck.transport.link import Link, Refused, bearer, collector_url
+from envcheck.transport.link import Later, Link, Refused, bearer, collector_url
 
 HTML = {"Content-Type": "text/html"}
 JSON = {"Content-Type": "application/json"}
@@ -98,12 +98,27 @@ def test_retry_after_is_honoured_but_not_for_ever(served: Any, monkeypatch: pyte
     slept: list[float] = []
     monkeypatch.setattr("time.sleep", slept.append)
     served.says(status=503, headers={**JSON, "Retry-After": "7"})
-    with pytest.raises(Unreachable):
+    with pytest.raises(Later) as caught:
         ask(served)
-    served.says(status=503, headers={**JSON, "Retry-After": "86400"})
-    with pytest.raises(Unreachable):
+    assert caught.value.retry_after_s == 7
+    waited = [each for each in slept if each >= 1]
+    assert len(waited) == 3
+    assert all(7 <= each <= 10.5 for each in waited)
+    assert len({*waited}) == 3, "those that were turned away together must not come back together"
+
+
+@pytest.mark.parametrize(("given", "wait_s"), [("3600", 3600), ("999999999", 86400)])
+def test_a_long_retry_after_is_left_to_a_later_run(
+    served: Any, monkeypatch: pytest.MonkeyPatch, given: str, wait_s: int
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    served.says(status=503, headers={**JSON, "Retry-After": given}, body=encode(Problem(message="full")))
+    with pytest.raises(Later) as caught:
         ask(served)
-    assert [each for each in slept if each >= 1] == [7, 7, 7, 30, 30, 30]
+    assert (caught.value.retry_after_s, caught.value.hint) == (wait_s, "full")
+    assert len(served.asked) == 1
+    assert [each for each in slept if each >= 1] == []
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from envcheck.commands.configuration import (
     load_configuration,
     serving_target,
 )
+from envcheck.commands.due import failures, is_due, set_due
 from envcheck.contract.canonical import digest
 from envcheck.contract.document import encode
 from envcheck.contract.fingerprint import Fingerprint, fingerprint_objects
@@ -25,7 +27,7 @@ from envcheck.contract.wire import ReleaseOffer, Report
 from envcheck.errors import BadInput, EnvcheckError, Unreachable
 from envcheck.transport.bundles import BundleCache
 from envcheck.transport.exchange import Exchange
-from envcheck.transport.link import Link, Refused, collector_url
+from envcheck.transport.link import Later, Link, Refused, collector_url
 from envcheck.transport.readings import HARDWARE_DIGITS, model_digest, report_readings
 from envcheck.transport.results import Measured, Results
 from envcheck.transport.spool import Spool
@@ -38,13 +40,17 @@ _MAX_RELEASES = 16
 # Timings drift, so a day later the model runs again; one that did not end well gets another chance sooner.
 _REMEASURE_S = 24 * 3600
 _RETRY_S = 3600
+# After how long an undelivered report is tried again, at first and at last.
+_FIRST_RETRY_S = 60
+_LAST_RETRY_S = 900
 
 
 @click.command()
 @click.option("--fresh", is_flag=True, help="Run the models again, even where nothing changed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the last report that was sent, as one document.")
+@click.option("--if-due", is_flag=True, help="Do nothing until the time that the collector set has come.")
 @config_option
-def report(fresh: bool, as_json: bool, config: Path | None) -> None:
+def report(fresh: bool, as_json: bool, if_due: bool, config: Path | None) -> None:
     """Capture, smoke and tell the collector.
 
     Runs only bundles that a key in `release_keys` of the configuration signed. A report that can't be
@@ -55,14 +61,17 @@ def report(fresh: bool, as_json: bool, config: Path | None) -> None:
     Examples:
       envcheck report
       envcheck report --fresh --json
+      envcheck report --if-due
     """
     configuration = load_configuration(config)
+    if if_due and not is_due(configuration.state_dir):
+        return
     state = State(Path(configuration.state_dir))
     enrolled = state.enrolled()
     _check_collector(configuration, enrolled)
     with state.lock():
         _finish_rotation(configuration, state, enrolled)
-        sent = _Run(configuration, state, enrolled).report(fresh=fresh)
+        sent = _scheduled(_Run(configuration, state, enrolled), configuration.state_dir, fresh=fresh)
     if as_json:
         click.echo(encode(sent))
     else:
@@ -76,6 +85,27 @@ def _check_collector(configuration: Configuration, enrolled: Enrolled) -> None:
             f"{configuration.collector}",
             f"enroll it there: envcheck enroll {configuration.collector} --token TOKEN",
         )
+
+
+def _scheduled(run: _Run, directory: str, *, fresh: bool) -> Report:
+    """Report, and set when the next one is due; after a failure ever later, and never when others are."""
+    failed = failures(directory)
+    try:
+        sent = run.report(fresh=fresh)
+    except EnvcheckError as error:
+        asked = error.retry_after_s if isinstance(error, Later) else None
+        wait_s = max(asked or 0, min(_FIRST_RETRY_S * 2 ** min(failed, 10), _LAST_RETRY_S))
+        _set_due(directory, round(wait_s * random.uniform(1, 1.5)), failed + 1)  # noqa: S311  (no secret)
+        raise
+    _set_due(directory, run.next_report_s, 0)
+    return sent
+
+
+def _set_due(directory: str, wait_s: int, failed: int) -> None:
+    try:
+        set_due(directory, wait_s, failed)
+    except OSError as error:
+        notice(f"when to report next can't be kept in {directory}: {error.strerror}")
 
 
 def _finish_rotation(configuration: Configuration, state: State, enrolled: Enrolled) -> None:
@@ -120,6 +150,7 @@ class _Run:
         )
         self._bundles = BundleCache(state.directory / "bundles", notice)
         self._results = Results(state)
+        self.next_report_s = 0
 
     def report(self, *, fresh: bool) -> Report:
         """Report, run what is offered and not yet measured, and report that; return the last report."""
@@ -182,6 +213,7 @@ class _Run:
         evidence = [encode(one.evidence) for one in measured.values()]
         objects = {**environment.objects, **{digest(data): data for data in evidence}}
         answer = self._exchange.deliver(report, objects)
+        self.next_report_s = answer.next_report_s
         if len(answer.releases) > _MAX_RELEASES:
             notice(f"{len(answer.releases)} releases are offered; the first {_MAX_RELEASES} are looked at")
         return report, answer.releases[:_MAX_RELEASES]

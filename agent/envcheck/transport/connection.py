@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,13 @@ def trust(ca_bundle: str) -> str | bool:
     return system.capath if system.capath and any(Path(system.capath).iterdir()) else True
 
 
+def retry_after(header: str | None) -> int | None:
+    """Return the seconds that a Retry-After field says, at most a day; None when it says none."""
+    if header is None or not header.strip().isdecimal() or len(header) > 20:
+        return None
+    return min(int(header), 86400)
+
+
 def plain_reason(error: BaseException) -> str:
     """Find the plain words in an exception of requests, which wraps several others."""
     seen: list[BaseException] = []
@@ -76,22 +84,26 @@ _PLAIN = {
 
 
 def _retry() -> Retry:
-    from urllib3.exceptions import InvalidHeader
+    from urllib3.exceptions import InvalidHeader, MaxRetryError
     from urllib3.util.retry import Retry
 
     class Capped(Retry):
-        """Honours Retry-After, but not for longer than a run may last."""
+        """Honours Retry-After: waits as long, and some more, or leaves it to a later run."""
 
         def get_retry_after(self, response: Any) -> float | None:
             try:
                 wanted = super().get_retry_after(response)
             except (InvalidHeader, ValueError, OverflowError):  # no time at all, or one beyond all years
                 return None
-            return None if wanted is None else min(wanted, _RETRY_AFTER_CAP_S)
+            # Those that were turned away together must not come back together.
+            return None if wanted is None else wanted * random.uniform(1, 1.5)  # noqa: S311  (no secret)
 
         def increment(
             self, method: Any = None, url: Any = None, response: Any = None, *arguments: Any, **named: Any
         ) -> Capped:
+            if response is not None and (self.get_retry_after(response) or 0) > _RETRY_AFTER_CAP_S:
+                # Longer than a run may last: the answer itself is handed on.
+                raise MaxRetryError(named.get("_pool"), url or "", None)  # type: ignore[arg-type]
             left = super().increment(method, url, response, *arguments, **named)
             if response is not None:
                 # Before it tries again, urllib3 would read the rest of this answer into memory, however long.

@@ -8,7 +8,7 @@ from envcheck.contract.document import encode
 from envcheck.contract.wire import Report, ReportAnswer
 from envcheck.errors import Unreachable
 from envcheck.transport.client import send_object, send_report
-from envcheck.transport.link import Link, Refused
+from envcheck.transport.link import Later, Link, Refused
 from envcheck.transport.spool import Spool
 
 Notice = Callable[[str], None]
@@ -38,7 +38,9 @@ class Exchange:
             answer = send_report(self._link, self._device, encode(report))
         except Unreachable as error:
             self._spool.put(report)
-            raise Unreachable(error.message, f"{error.hint}; {_KEPT}".lstrip("; ")) from None
+            told = f"{error.hint}; {_KEPT}".lstrip("; ")
+            wait_s = error.retry_after_s if isinstance(error, Later) else None
+            raise Later(error.message, told, wait_s) from None
         self._upload(answer.missing, objects)
         return answer
 

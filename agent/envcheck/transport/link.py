@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from envcheck.contract.document import Document, decode
 from envcheck.contract.wire import Problem
 from envcheck.errors import BadInput, EnvcheckError, Unreachable
-from envcheck.transport.connection import new_session, plain_reason, trust
+from envcheck.transport.connection import new_session, plain_reason, retry_after, trust
 
 if TYPE_CHECKING:
     from requests import Response, Session
@@ -32,6 +32,22 @@ class Refused(BadInput):
     def __init__(self, status: int, message: str, hint: str) -> None:
         super().__init__(message, hint)
         self.status = status
+
+
+class Later(Unreachable):
+    """The collector can't just now, and says after how many seconds to come again (None: it does not say)."""
+
+    def __init__(self, message: str, hint: str = "", retry_after_s: int | None = None) -> None:
+        super().__init__(message, hint)
+        self.retry_after_s = retry_after_s
+
+
+class Redirected(Unreachable):
+    """The answer is elsewhere, at `target` as it was told."""
+
+    def __init__(self, message: str, hint: str, target: str) -> None:
+        super().__init__(message, hint)
+        self.target = target
 
 
 def collector_url(text: str) -> str:
@@ -134,10 +150,15 @@ class Link:
     def _refuse(self, response: Response, path: str) -> None:
         where, status = f"{self.url}{path}", response.status_code
         if response.is_redirect or 300 <= status < 400:
-            target = response.headers.get("Location", "nowhere")[:200]
-            raise Unreachable(f"{where} redirects to {target}, which was not followed", _PORTAL)
+            target = response.headers.get("Location", "")
+            told = f"{where} redirects to {target[:200] or 'nowhere'}, which was not followed"
+            raise Redirected(told, _PORTAL, target)
         if status >= 500 or status in _LATER:
-            raise Unreachable(f"{where} answered {status} {response.reason}", self._told(response, status))
+            raise Later(
+                f"{where} answered {status} {response.reason}",
+                self._told(response, status),
+                retry_after(response.headers.get("Retry-After")),
+            )
         if status >= 400:
             problem = self._decode(_read(response, 60.0), Problem, f"the answer {status} of {where}")
             raise Refused(status, problem.message, problem.hint)
