@@ -84,6 +84,8 @@ def _add_finding(grid: Table, finding: Finding) -> None:
 
 def _named(path: str) -> str:
     """Return the name that a message begins with and that its subject has told already."""
+    if path == "python.version":
+        return "Python"
     parts = path.split(".")
     return parts[1] if parts[0] == "packages" and parts[2:] == ["version"] else path
 
