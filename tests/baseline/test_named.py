@@ -133,6 +133,18 @@ def test_a_line_that_names_nothing_is_named(text: str, said: str, tmp_path: Path
     assert said in refused.value.message
 
 
+@given(st.text(max_size=80) | st.lists(st.sampled_from(FILE.splitlines()), max_size=4).map("\n".join))
+def test_any_text_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.mktemp("any") / "r.txt"
+    path.write_text(text, encoding="utf-8", errors="replace")
+    for read in (read_requirements, read_pylock):
+        try:
+            found = read(path, trained())
+        except BadInput:
+            continue
+        assert all(each.name == name_package(each.name, "").name for each in found)
+
+
 @pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"\x80abc"])
 def test_what_is_no_text_is_refused(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "requirements.txt"
