@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 from sqlalchemy.exc import SQLAlchemyError
+from support.store_rows import STATEMENT, a_report, a_token, enrol, receive
 
 from envcheck_server.store import tables
 from envcheck_server.store.interface import Store
@@ -22,56 +23,10 @@ from envcheck_server.store.values import (
     FindingsKey,
     Key,
     NewReport,
-    Received,
     Release,
-    Statement,
-    Token,
 )
 
 CUTS = Cuts(bundle="b" * 64, seen_before=500, seen_until=2000)
-STATEMENT = Statement(id=-7, fingerprint="f" * 64, evidence={"b" * 64: "e" * 64})
-
-
-def a_token(**changed: Any) -> Token:
-    values: dict[str, Any] = {"id": "t1", "secret_hash": "h1", "scope": "enroll", "created_at": 10}
-    return Token(**{**values, **changed})
-
-
-def enrol(store: Store, name: str, **changed: Any) -> Device:
-    key = Key(name, f"key-{name}", "public", "accepted", 1, "t1", "", {}, 10)
-    values: dict[str, Any] = {
-        "device": name,
-        "state": "accepted",
-        "labels": {"line": "press"},
-        "key_id": key.key_id,
-        "epoch": 1,
-        "enrolled_at": 10,
-    }
-    device = Device(**{**values, **changed})
-    store.devices.enrol(name, key.key_id, "h1", lambda _facts: EnrolmentPlan(key, device))
-    return device
-
-
-def a_report(name: str, seq: int = 1, **changed: Any) -> NewReport:
-    values: dict[str, Any] = {
-        "device": name,
-        "key_id": f"key-{name}",
-        "epoch": 1,
-        "seq": seq,
-        "report": f"{seq:064x}",
-        "statement": STATEMENT,
-        "seen_at": 1000,
-        "received_at": 1001,
-        "clock_offset": -3,
-        "hardware": "",
-        "readings": "{}",
-        "results": "{}",
-    }
-    return NewReport(**{**values, **changed})
-
-
-def receive(store: Store, *batch: NewReport, receipt: str = "stored") -> list[Received]:
-    return store.reports.receive(batch, lambda _device, _new: receipt)  # type: ignore[arg-type,return-value]
 
 
 def test_tokens_are_kept_and_revoked_once(store: Store) -> None:

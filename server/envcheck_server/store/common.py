@@ -28,9 +28,11 @@ from envcheck_server.store.interface import (
 )
 from envcheck_server.store.migrate import current_revision, newest_revision, upgrade
 from envcheck_server.store.objects import ObjectTable
+from envcheck_server.store.prune import Pruner
 from envcheck_server.store.releases import ReleaseTable
 from envcheck_server.store.reports import ReportTable
 from envcheck_server.store.tokens import TokenTable
+from envcheck_server.store.values import Pruned
 from envcheck_server.store.waivers import WaiverTable
 
 
@@ -83,6 +85,10 @@ class SqlStore:
                 for name, table in tables.metadata.tables.items()
             }
             return {**counts, "bytes": self._database.size(connection)}
+
+    def prune(self, history_before: int, evidence_before: int) -> Pruned:
+        """Remove history and evidence from before these times, and what nothing refers to any more."""
+        return Pruner(self._database).prune(history_before, evidence_before)
 
     def sizes(self) -> dict[str, int]:
         """Return bytes on the disk by table; empty where that is not known."""

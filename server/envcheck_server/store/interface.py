@@ -29,6 +29,7 @@ from envcheck_server.store.values import (
     Key,
     NewReport,
     Preauthorised,
+    Pruned,
     Readings,
     Receipt,
     Received,
@@ -276,6 +277,12 @@ class Store(Protocol):
 
     def stats(self) -> dict[str, int]:
         """Return row counts by table, and the size of the database in bytes as `bytes`."""
+
+    def prune(self, history_before: int, evidence_before: int) -> Pruned:
+        """Remove history and evidence from before these times, and what nothing refers to any more.
+
+        Other processes may store reports meanwhile: what one refers to stays, or is asked for again.
+        """
 
     def sizes(self) -> dict[str, int]:
         """Return bytes on the disk by table, its indices among them; empty where that is not known."""

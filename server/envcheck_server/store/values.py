@@ -240,6 +240,17 @@ class Survey:
 
 
 @dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many rows of each kind were removed."""
+
+    changes: int
+    statements: int
+    objects: int
+    findings: int
+    label_sets: int
+
+
+@dataclass(frozen=True, slots=True)
 class Deed:
     """Who did what to which thing, and when. `details` hold no secrets."""
 
