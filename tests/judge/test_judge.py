@@ -220,9 +220,12 @@ class TestPlacement:
         }
         measured = evidence(
             registered=["CUDAExecutionProvider", "CPUExecutionProvider"],
-            placement=Placement(source="assignment", nodes=nodes),
+            placement=Placement(
+                source="assignment", nodes=nodes, astray={"CPUExecutionProvider": ["Conv /stem/conv"]}
+            ),
         )
         finding = found(judge(self.gpu, shared(), measured, DEFAULT), "evidence.placement")
+        assert finding.message.endswith("(Conv /stem/conv)")
         assert "2 Conv on CPUExecutionProvider, 1 com.microsoft:FusedMatMul" in finding.message
         assert "Shape" not in finding.message
 

@@ -14,6 +14,7 @@ from envcheck.judge.tolerance import CPU
 
 # Three significant digits of an accuracy are kept: half a unit of the last must not decide.
 _HALF_A_DIGIT = 0.0005
+_NAMED = 4
 
 
 class AccuracyOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,8 +80,10 @@ def placement(comparison: Comparison) -> Difference | None:
             unknown=True,
         )
     listed = ", ".join(f"{count} {operator} on {provider}" for provider, operator, count in astray)
+    named = [name for names in evidence.placement.astray.values() for name in names][:_NAMED]
     return Difference(
-        message=f"heavy nodes did not run on {intended}: {listed}",
+        message=f"heavy nodes did not run on {intended}: {listed}"
+        + (f" ({'; '.join(named)})" if named else ""),
         expected=intended,
         actual=listed,
         impact="right numbers, perhaps many times slower",
