@@ -94,7 +94,7 @@ def test_a_wrapper_script_is_an_interpreter(tmp_path: Path) -> None:
 
 
 def test_an_interpreter_that_hangs_is_let_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("envcheck.facts.host._CHECK_DEADLINE_S", 0.2)
+    monkeypatch.setattr("envcheck.facts.finding._CHECK_DEADLINE_S", 0.2)
     sleeper = make_script(tmp_path / "python", "sleep 60")
     begun = time.monotonic()
     assert resolve_target(str(sleeper), None).python == str(sleeper)

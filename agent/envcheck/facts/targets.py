@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from envcheck.errors import BadInput
-from envcheck.facts.host import Host, Target, checked, find_python, read_env_file
+from envcheck.facts.finding import checked, find_python, read_env_file
+from envcheck.facts.host import Host, Target
 
 _ONE = "name one of them: a unit has its own variables, a container its own file system"
 READ_ONLY = "it was not run: only its files are here"
