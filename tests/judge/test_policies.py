@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from envcheck.contract.document import decode, encode
 from envcheck.contract.policy import Policy
 from envcheck.errors import BadInput
+from envcheck.judge.comparators import COMPARATORS
 from envcheck.judge.policies import BUILTIN, builtin_policy, load_policy
 
 RULE = "{path: python.version, compare: equal, severity: block}"
@@ -115,3 +118,10 @@ def test_there_is_no_other_builtin_policy() -> None:
 )
 def test_what_means_something_is_taken(text: str) -> None:
     assert load_policy(text, "own.yaml").rules
+
+
+def test_every_comparator_is_documented_and_the_example_is_one() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
+    assert [name for name in COMPARATORS if f"| `{name}` |" not in text] == []
+    example = text.partition("```yaml\n")[2].partition("```")[0]
+    assert load_policy(example, "docs/policies.md").name == "press-line"

@@ -9,7 +9,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from support.builders import evidence, reference, shared
+from hypothesis import given
+from hypothesis import strategies as st
+from support.builders import evidence, reference, sections, shared
 
 from envcheck.contract.baseline import Graph, TensorSpec
 from envcheck.contract.evidence import Evidence, Latency, Smoke, SmokeReadings
@@ -22,7 +24,7 @@ from envcheck.judge.decide import DeviceReadings, decide
 from envcheck.judge.device_class import device_class
 from envcheck.judge.policies import builtin_policy, load_policy
 from envcheck.judge.reference import Reference
-from envcheck.judge.terms import samples_of_a_run, terms_of
+from envcheck.judge.terms import limits_of, samples_of_a_run, terms_of
 
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=timezone.utc)
 GOLDEN = Path(__file__).parents[1] / "facts" / "golden"
@@ -278,3 +280,54 @@ def test_the_wire_tells_a_quota_as_something_that_slows_down() -> None:
         smoke = Smoke(release="a@1", measured_at="", evidence=evidence(), readings=readings)
         result = result_of(smoke)
         assert (result.throttled, result.starved) == told
+
+
+figures = st.sampled_from([1.0, 4.9, 5.0, 5.1, 9.0, 9.1, 18.0, 20.0, 20.1, 36.0, 50.0, 180.0])
+latencies = st.none() | st.builds(
+    Latency, runs=st.just(64), min_ms=st.just(0.5), p50_ms=figures, p90_ms=st.none() | figures
+)
+results = st.builds(
+    Result,
+    evidence=st.just(""),
+    measured_at=st.just(""),
+    latency=latencies,
+    peak_memory_mb=st.none() | figures,
+    throttled=st.sampled_from([None, False, True]),
+)
+
+
+@given(results, results, st.sampled_from(["Raspberry Pi 4 Model B", "Intel(R) N100", ""]))
+def test_results_on_one_side_of_every_limit_get_one_verdict(one: Result, other: Result, name: str) -> None:
+    """A store may count devices by these lines and decide for the first of each group."""
+    policy = msgspec.structs.replace(
+        BARE,
+        budget=Budget(p50_ms=50, p90_ms=20, peak_memory_mb=100),
+        budgets={
+            "Raspberry Pi 4 Model B": Budget(p50_ms=20.0, throughput=10_000),
+            "Intel(R) N100": Budget(throughput=36_000, peak_memory_mb=9),
+        },
+        timing=Timing(factor=2, severity="block"),
+    )
+    held_to = reference(timings={"Intel(R) N100": SmokeReadings(latency=Latency(runs=9, min_ms=1, p50_ms=9))})
+    limits = limits_of(policy, held_to.baseline)
+    assert limits["p50_ms"] == [5.0, 18.0, 20.0, 50.0]
+    if sides(one, limits) != sides(other, limits):
+        return
+    system = PI if name.startswith("Rasp") else sections()["system"]
+    device = shared(system=system, cpu=Section(status="ok", shared={"isa": [], "model": name}))
+    assert len({decided(policy, device, result, held_to).outcome for result in (one, other)}) == 1
+
+
+def sides(result: Result, limits: dict[str, list[float]]) -> list[Any]:
+    """On which side of every limit a result is, and whether it was slowed down."""
+    latency = result.latency
+    told: dict[str, float | None] = {
+        "p50_ms": latency.p50_ms if latency else None,
+        "p90_ms": latency.p90_ms if latency else None,
+        "peak_memory_mb": result.peak_memory_mb,
+    }
+    lines = [
+        None if (value := told[name]) is None else [value > limit for limit in stated]
+        for name, stated in limits.items()
+    ]
+    return [*lines, bool(result.throttled)]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from envcheck.contract.document import Value
 from envcheck.contract.verdict import Finding
 from envcheck.contract.wire import Result
 from envcheck.judge.causes.cause import Cause
-from envcheck.judge.terms import Terms
+from envcheck.judge.terms import Terms, p50_for
 
 # What a figure is called, and its unit.
 _FIGURES = {
@@ -48,7 +48,7 @@ def judge_readings(readings: DeviceReadings, terms: Terms) -> Iterator[Finding]:
     measured = _measured(readings.result, terms.samples)
     for name, actual in measured.items():
         limit = getattr(terms.budget, name)
-        if limit is not None and (actual is None or not _keeps(name, actual, limit)):
+        if limit is not None and (actual is None or not _keeps(name, measured, limit, terms.samples)):
             yield _beyond(name, limit, actual, readings.result, terms)
     yield from _slower_than_training(measured["p50_ms"], readings.result, terms)
     if readings.model and terms.model and readings.model != terms.model:
@@ -72,8 +72,11 @@ def _figure(value: float | None) -> float | None:
     return value if value is not None and 0 <= value < math.inf else None
 
 
-def _keeps(name: str, actual: float, limit: float) -> bool:
-    return actual >= limit if name == "throughput" else actual <= limit
+def _keeps(name: str, measured: Mapping[str, float | None], limit: float, samples: int) -> bool:
+    # Throughput is judged by the median latency that it stands for, where `limits_of` draws its line.
+    name, limit = ("p50_ms", p50_for(limit, samples)) if name == "throughput" else (name, limit)
+    actual = measured[name]
+    return actual is not None and actual <= limit
 
 
 def _beyond(name: str, limit: float, actual: float | None, result: Result | None, terms: Terms) -> Finding:

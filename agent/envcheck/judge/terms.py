@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from envcheck.contract.baseline import Baseline
@@ -72,6 +74,31 @@ def terms_of(
         slow=slow(situation),
         open="" if name or not policy.budgets else _NO_CLASS,
     )
+
+
+def p50_for(throughput: float, samples: int) -> float:
+    """Return the slowest median latency, in ms, at which runs of `samples` still give that many a second."""
+    return 1000 * samples / throughput if throughput > 0 else math.inf
+
+
+def limits_of(policy: Policy, baseline: Baseline) -> dict[str, list[float]]:
+    """Return every limit that some device of a fleet may be held to, by the figure (p50_ms, p90_ms,
+    peak_memory_mb), sorted.
+
+    Two results of one environment that lie on the same side of all of them get the same verdict: a store may
+    count devices by that.
+    """
+    budgets = [policy.budget, *policy.budgets.values()]
+    samples = samples_of_a_run(baseline)
+    found: dict[str, set[float]] = {
+        name: {limit for budget in budgets if (limit := getattr(budget, name)) is not None}
+        for name in ("p50_ms", "p90_ms", "peak_memory_mb")
+    }
+    found["p50_ms"] |= {p50_for(one.throughput, samples) for one in budgets if one.throughput is not None}
+    if policy.timing is not None:
+        timed = [one.latency for one in baseline.timings.values() if one.latency is not None]
+        found["p50_ms"] |= {policy.timing.factor * latency.p50_ms for latency in timed}
+    return {name: sorted(limits) for name, limits in found.items()}
 
 
 def samples_of_a_run(baseline: Baseline) -> int:
