@@ -86,6 +86,21 @@ def test_a_budget_that_is_exceeded_fails(cnn: Path, tmp_path: Path, commands: Co
     assert "budget 1e-06 ms" in said.out
 
 
+def test_another_deployed_model_fails(cnn: Path, tmp_path: Path, commands: Commands) -> None:
+    config = tmp_path / "config.yaml"
+    for model, code in (("cnn.onnx", 0), ("transformer.onnx", 1)):
+        config.write_text(f"model: {EXAMPLES / model}\n")
+        said = commands("check", cnn, "--quick", "--config", config)
+        assert said.code == code, said.out + said.err
+    assert "another model file is deployed" in said.out
+
+
+def test_numbers_stand_beside_their_tolerances(cnn: Path, commands: Commands) -> None:
+    assert "allowed), largest error" in " ".join(commands("check", cnn, "--quick").out.split())
+    measures = json.loads(commands("check", cnn, "--quick", "--json").out)["measures"]
+    assert {"rmse", "max_abs", "accuracy"} <= {one["metric"] for one in measures if one["state"] == "pass"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -6,28 +6,15 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from envcheck.contract.drivers import too_old_for
 from envcheck.contract.fingerprint import Section
 from envcheck.output.opaque import items, mapping, strings
 from envcheck.output.remark import Remark, some
 
-_VERSION = re.compile(r"(\d{1,4})(?:\.(\d{1,4}))?(?:\.(\d{1,4}))?")
 _LIBRARY = re.compile(
     r"lib(?:cuda|cudart|cublas|cublasLt|cudnn|cufft|curand|cusolver|cusparse|nvrtc)\.so\.\d.*"
 )
 _CUDA_PROVIDER = "libonnxruntime_providers_cuda.so"
-# The oldest Linux driver that runs any program built for a major version of CUDA. From NVIDIA's "CUDA
-# Compatibility" (minor version compatibility) and the release notes of the CUDA Toolkit, table "CUDA Toolkit
-# and Corresponding Driver Versions"; before 11 it is the first release's.
-_OLDEST_DRIVER = {
-    8: (367, 48, 0),
-    9: (384, 81, 0),
-    10: (410, 48, 0),
-    11: (450, 80, 2),
-    12: (525, 60, 13),
-    13: (580, 65, 6),
-}
-# On a Jetson the driver is part of the system; from L4T 34 on a compatibility package brings newer CUDA.
-_NEWEST_ON_TEGRA = {28: 9, 32: 10}
 
 
 def about_cuda(sections: dict[str, Section]) -> Iterator[Remark]:
@@ -41,7 +28,7 @@ def about_cuda(sections: dict[str, Section]) -> Iterator[Remark]:
             hint="install onnxruntime instead of onnxruntime-gpu, or make the GPU visible here",
         )
     for name, text in _built_for(cuda, runtime).items():
-        reason = _too_old(cuda.shared, text)
+        reason = too_old_for(cuda.shared, text)
         if reason:
             yield Remark(
                 section="cuda",
@@ -60,28 +47,6 @@ def _built_for(cuda: Section, runtime: dict[str, Any]) -> dict[str, str]:
         "onnxruntime": str(runtime.get("cuda") or "") or max(linked, default="", key=len),
     }
     return {name: text for name, text in told.items() if text}
-
-
-def _too_old(facts: dict[str, Any], text: str) -> str:
-    """Say why a build for CUDA `text` can't run here, "" when it can or nobody knows.
-
-    Within one major version CUDA promises to work on an older driver.
-    """
-    needed = _version(text)
-    if needed is None:
-        return ""
-    offered = _version(str(facts.get("driver_cuda") or ""))
-    if offered is not None:
-        told = f"{offered[0]}.{offered[1]}"
-        return f"the driver supports only {told}" if offered[0] < needed[0] else ""
-    l4t = _version(str(facts.get("l4t") or ""))
-    if l4t is not None:
-        newest = _NEWEST_ON_TEGRA.get(l4t[0])
-        return f"L4T {facts['l4t']} has CUDA {newest}" if newest and newest < needed[0] else ""
-    driver, oldest = _version(str(facts.get("driver") or "")), _OLDEST_DRIVER.get(needed[0])
-    if driver is None or oldest is None or driver >= oldest:
-        return ""
-    return f"which needs a driver of {_dotted(oldest)} at least: this one is {facts['driver']}"
 
 
 def _libraries(facts: dict[str, Any], runtime: dict[str, Any]) -> Iterator[Remark]:
@@ -129,12 +94,3 @@ def _modes(cuda: Section) -> Iterator[Remark]:
             text=f"the GPU is slowed down now: {', '.join(slowed)}",
             hint="timings are not to be trusted",
         )
-
-
-def _version(text: str) -> tuple[int, int, int] | None:
-    match = _VERSION.match(text)
-    return (int(match[1]), int(match[2] or 0), int(match[3] or 0)) if match else None
-
-
-def _dotted(version: tuple[int, int, int]) -> str:
-    return f"{version[0]}.{version[1]:02}" + (f".{version[2]:02}" if version[2] else "")
