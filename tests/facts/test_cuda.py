@@ -58,6 +58,25 @@ def test_a_driver_without_a_node_is_unreadable(
     assert found.shared["driver"] == "535.129.03"
 
 
+GPU = b'{"driver":"535.129.03","cuda":"12.2","count":1,"gpus":[{"name":"NVIDIA T4"}]}'
+
+
+@pytest.mark.parametrize("nodes", [[], ["nvidia0", "nvidiactl"]])
+def test_what_the_first_use_of_cuda_makes_changes_no_shared_fact(
+    nodes: list[str], tree: Callable[..., Host], scene: Callable[..., Scene]
+) -> None:
+    """The driver makes nvidia-uvm when the first program starts CUDA, and after a reboot anew."""
+    files = {"proc/driver/nvidia/version": DRIVER, ".answers/nvml.json": GPU, "dev/null": ""}
+    booted = cuda.gather(scene(tree({**files, **{f"dev/{name}": "" for name in nodes}}), told()))
+    used = cuda.gather(scene(tree({"dev/nvidia-uvm": ""}), told()))
+    assert (used.shared, used.device) == (booted.shared, booted.device)
+    assert (used.status, used.reason) == (booted.status, booted.reason)
+    assert used.status == ("ok" if nodes else "unreadable")
+    assert booted.shared.get("nodes", []) == nodes
+    assert "nodes" not in booted.readings
+    assert used.readings["nodes"] == ["nvidia-uvm"]
+
+
 def test_a_node_that_may_not_be_opened_is_unreadable(
     open_folder: Path,
     unprivileged: Callable[[], AbstractContextManager[None]],

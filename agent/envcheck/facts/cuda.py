@@ -19,7 +19,9 @@ from envcheck.facts.tegra import Tegra, parse_l4t, tegra, tegra_clocks
 # Compiled when first used: most machines have no GPU.
 _DRIVER = r"Kernel Module(?: for \w+)?\s+([\w.]{1,32})"
 _TOOLKIT = r"CUDA Version (\d[\d.]{0,20})"
-_NODE = r"nvidia\d+|nvidiactl|nvidia-uvm|nvhost-gpu|nvhost-ctrl-gpu|nvgpu|nvmap|dxg"
+_NODE = r"nvidia\d+|nvidiactl|nvhost-gpu|nvhost-ctrl-gpu|nvgpu|nvmap|dxg"
+# Made when the first program starts CUDA: whether it is there says nothing of the image.
+_USED_NODES = ("nvidia-uvm",)
 _GPU_NODE = r"nvidia\d+|nvhost-gpu|nvgpu|dxg"
 _NVML_DEADLINE_S = 5.0
 _MAX_FOLDERS = 64
@@ -76,8 +78,12 @@ class CudaDevice(Facts, frozen=True, kw_only=True):
 
 
 class CudaReadings(Facts, frozen=True, kw_only=True):
-    """The hottest, the fullest and the slowest GPU of several; why any is slowed down; a Jetson's limits."""
+    """The hottest, the fullest and the slowest GPU of several; why any is slowed down; a Jetson's limits.
 
+    `nodes` are those device nodes that come with the first use of CUDA.
+    """
+
+    nodes: list[str] = []
     memory_free_mib: int | None = None
     celsius: int | None = None
     mhz: int | None = None
@@ -261,6 +267,7 @@ def _readings(scene: Scene, nvml: Nvml, jetson: Tegra | None) -> CudaReadings:
     power = [gpu.power_w for gpu in nvml.gpus if gpu.power_w is not None]
     own = tegra_clocks(scene) if jetson else None
     return CudaReadings(
+        nodes=[name for name in _USED_NODES if scene.host.is_device(f"/dev/{name}")],
         memory_free_mib=min(free, default=None),
         celsius=max(heat, default=None),
         mhz=min(clocks, default=own.mhz if own else None),
