@@ -144,6 +144,15 @@ class TestRandomModels:
         flipped = Decisions(total=180, flipped=170, largest_margin=5.0)
         assert self.judged(decisions=flipped) == []
 
+    def test_batches_of_random_numbers_are_not_compared(self) -> None:
+        apart = held_to(metrics(**self.normal, batching_rms=1.0, batching_max=4.0), graph=self.graph)
+        here = metrics(**self.normal, decisions=None, batching_rms=1.4, batching_max=5.0)
+        assert found(here, apart, STRICT) == []
+
+    def test_a_baseline_without_floors_is_enough(self) -> None:
+        there = held_to(metrics(**self.normal), {"floor": None}, graph=self.graph)
+        assert found(metrics(**self.normal, rmse=None, max_abs=None, decisions=None), there, DEFAULT) == []
+
     def test_a_policy_of_decisions_alone_judges_nothing(self) -> None:
         policy = own("path: evidence.outputs.*, compare: decisions, severity: block")
         (finding,) = found(metrics(**self.normal), self.there, policy)

@@ -88,6 +88,8 @@ def batching(comparison: Comparison) -> Difference | None:
     there = comparison.situation.reference.baseline.evidence.outputs.get(name)
     if expected is None or expected.exact or there is None or there.batching_rms is None:
         return None
+    if is_random(comparison):
+        return None
     hindered = incomparable(name, expected, actual)
     if hindered is not None or actual is None:
         return hindered

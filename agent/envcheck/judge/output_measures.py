@@ -72,6 +72,8 @@ def batching_measures(comparison: Comparison) -> Iterator[Measure]:
     there = comparison.situation.reference.baseline.evidence.outputs.get(name)
     if expected is None or actual is None or there is None or there.batching_rms is None or actual.problem:
         return
+    if is_random(comparison):
+        return
     allowed = batch_tolerance(expected, there, comparison)
     yield measured(name, "batching_rms", actual.batching_rms, allowed.rms if allowed is not None else None)
     yield measured(name, "batching_max", actual.batching_max, allowed.max if allowed is not None else None)
