@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -23,9 +25,32 @@ def made(changed: dict[str, Section]) -> Fingerprint:
     return make_fingerprint(sections(**changed), "2026-01-01T00:00:00Z", "0")
 
 
-def test_it_ends_with_the_digest_that_names_it() -> None:
+DIGEST = re.compile(r"^fingerprint [0-9a-f]{64}$", re.MULTILINE)
+
+
+def test_it_ends_with_the_digest_that_names_it_and_what_to_do_next() -> None:
     found = made({})
-    assert printed(found).rstrip().endswith(f"fingerprint {found.digest}")
+    calm = "nothing looks wrong; next: envcheck check BUNDLE, or envcheck capture --json"
+    assert printed(found).endswith(f"\nfingerprint {found.digest}\n{calm}\n")
+
+
+def test_what_looks_wrong_has_its_own_hints() -> None:
+    found = made({"cpu": Section(status="unreadable", reason="no rights")})
+    text = printed(found)
+    assert "nothing looks wrong" not in text
+    assert text.endswith(f"\nfingerprint {found.digest}\n")
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_no_line_ends_in_blanks(terminal: bool) -> None:
+    long = "a reason that is longer than what fits into one line of the screen, 分の " * 4
+    found = made({"cpu": Section(status="error", reason=long), "memory": Section(status="error", reason="x")})
+    out = io.StringIO()
+    print_capture(found, Console(file=out, width=100, force_terminal=terminal, color_system="standard"))
+    plain = re.sub(r"\x1b\[[\d;]*m", "", out.getvalue())
+    assert [line for line in plain.split("\n") if line != line.rstrip()] == []
+    assert DIGEST.search(plain)
+    assert " ".join(long.split()) in " ".join(plain.split())
 
 
 def test_a_section_that_is_not_ok_says_why() -> None:

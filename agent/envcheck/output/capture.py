@@ -12,11 +12,12 @@ from envcheck.output.opaque import items, mapping, number, strings
 from envcheck.output.remarks import remarks
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 # The packages that a model's process usually loads: named on the one screen, in this order.
 _NAMED = ("onnxruntime", "onnxruntime-gpu", "numpy", "torch", "scipy", "opencv-python", "pillow")
 _GIB_IN_MIB = 1024
+_NEXT = "nothing looks wrong; next: envcheck check BUNDLE, or envcheck capture --json"
 
 
 def print_capture(fingerprint: Fingerprint, out: Console | None = None) -> None:
@@ -27,7 +28,7 @@ def print_capture(fingerprint: Fingerprint, out: Console | None = None) -> None:
     grid = columns()
     for name, section in fingerprint.sections.items():
         grid.add_row(_state(section), name, words(summary(name, section)))
-    screen.print(grid)
+    _print_trimmed(screen, grid)
     found = remarks(fingerprint)
     if found:
         screen.print()
@@ -37,9 +38,22 @@ def print_capture(fingerprint: Fingerprint, out: Console | None = None) -> None:
             table.add_row(state("warn"), remark.section, words(remark.text))
             if remark.hint:
                 table.add_row("", "", words(remark.hint, style="dim"))
-        screen.print(table)
+        _print_trimmed(screen, table)
     screen.print()
     screen.print(words(f"fingerprint {fingerprint.digest}", style="dim"))
+    if not found:
+        screen.print(words(_NEXT))
+
+
+def _print_trimmed(screen: Console, shown: RenderableType) -> None:
+    """Print without the blanks that fill a table's last column: whoever copies lines would have them too."""
+    from rich.cells import cell_len
+    from rich.segment import Segment, Segments
+
+    for line in screen.render_lines(shown, pad=False):
+        text = "".join(segment.text for segment in line)
+        kept = Segment.adjust_line_length(line, cell_len(text.rstrip()), pad=False)
+        screen.print(Segments([*kept, Segment.line()]), end="")
 
 
 def headline(fingerprint: Fingerprint) -> str:
