@@ -79,6 +79,7 @@ DISTRIBUTIONS = {
     "sklearn": "scikit-learn",
     "cyclonedx": "cyclonedx-python-lib",
     "packageurl": "packageurl-python",
+    "prometheus_client": "prometheus-client",
 }
 
 # Python's own, under names that not every version lists.

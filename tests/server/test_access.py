@@ -63,8 +63,8 @@ def test_bare_requests_are_refused(collector, method: str, path: str, _operation
 @pytest.mark.parametrize("scope", get_args(Scope))
 def test_wrong_scopes_are_refused(collector, scope: Scope) -> None:
     implied = {
-        "admin": {"admin", "baseline:write", "gate:read", "operator"},
-        "operator": {"operator", "gate:read"},
+        "admin": {"admin", "baseline:write", "gate:read", "metrics:read", "operator"},
+        "operator": {"operator", "gate:read", "metrics:read"},
     }
     holder = collector.holder(scope)
     for method, path, operation in CLOSED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -84,8 +85,8 @@ Handler = Callable[[Call], Awaitable[Document | ASGIResponse]]
 class Endpoint:
     """One method of one route.
 
-    `body` and `answer` are documents, or None for bytes; `limit` bounds the body, None allows none. A body
-    that is `streamed` is read by the endpoint itself, as `pieces`.
+    `body` and `answer` are documents, or None for bytes, an answer's of the type `media`; `limit` bounds the
+    body, None allows none. A body that is `streamed` is read by the endpoint itself, as `pieces`.
     """
 
     method: Literal["GET", "POST", "PUT"]
@@ -99,6 +100,12 @@ class Endpoint:
     query: tuple[str, ...] = ()
     gzip: bool = False
     streamed: bool = False
+    media: str = "application/octet-stream"
+
+    @property
+    def template(self) -> str:
+        """Return the path as people write it: /v1/objects/{sha256}."""
+        return re.sub(r"\{(\w+):\w+\}", r"{\1}", self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +238,7 @@ async def pieces(request: HttpRequest, site: Site, endpoint: Endpoint) -> AsyncI
             raise BadInput("the body broke off")
         piece = event.get("body", b"")
         size += len(piece)
+        site.services.metrics.traffic.received += len(piece)
         if size > limit:
             raise TooLarge(f"the body has more than {limit} bytes")
         more = event.get("more_body", False)

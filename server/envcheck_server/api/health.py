@@ -8,7 +8,8 @@ import msgspec
 from litestar.response.base import ASGIResponse
 
 from envcheck.contract.document import Document
-from envcheck_server.api.endpoint import EVERYBODY, Call, Endpoint
+from envcheck_server.api.endpoint import EVERYBODY, Access, Call, Endpoint
+from envcheck_server.service.metrics import CONTENT_TYPE
 
 
 class Health(Document, frozen=True, kw_only=True):
@@ -38,8 +39,30 @@ async def openapi(_call: Call) -> Document | ASGIResponse:
     return ASGIResponse(body=msgspec.json.encode(describe()), media_type="application/json")
 
 
+async def metrics(call: Call) -> Document | ASGIResponse:
+    """Tell what is counted."""
+    # In a thread: once in a while this counts devices.
+    text = await call.site.read(call.site.services.metrics.text)
+    return ASGIResponse(body=text, headers={"Content-Type": CONTENT_TYPE})
+
+
 ENDPOINTS = (
     Endpoint("GET", "/healthz", EVERYBODY, "Is the process alive?", healthz, answer=Health),
     Endpoint("GET", "/readyz", EVERYBODY, "Can the store be written?", readyz, answer=Health),
-    Endpoint("GET", "/schema/openapi.json", EVERYBODY, "This description.", openapi),
+    Endpoint(
+        "GET",
+        "/schema/openapi.json",
+        EVERYBODY,
+        "This description.",
+        openapi,
+        media="application/json",
+    ),
+    Endpoint(
+        "GET",
+        "/metrics",
+        Access(scopes=("metrics:read",)),
+        "What the collector counts of itself, as Prometheus reads it.",
+        metrics,
+        media="text/plain",
+    ),
 )

@@ -14,7 +14,7 @@ from envcheck.contract.wire import Problem
 from envcheck_server.api.endpoint import Endpoint
 from envcheck_server.api.endpoints import ENDPOINTS
 
-_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+_BYTES = "application/octet-stream"
 
 
 @cache
@@ -30,7 +30,7 @@ def describe() -> dict[str, Any]:
         schema["required"] = ["format", *schema.get("required", [])]
     paths: dict[str, dict[str, Any]] = {}
     for endpoint in ENDPOINTS:
-        paths.setdefault(_path(endpoint), {})[endpoint.method.lower()] = _operation(endpoint)
+        paths.setdefault(endpoint.template, {})[endpoint.method.lower()] = _operation(endpoint)
     return {
         "openapi": "3.1.0",
         "info": {"title": "envcheck collector", "version": __version__},
@@ -55,10 +55,6 @@ def _documents(endpoint: Endpoint) -> set[type[Document]]:
     return {kind for kind in (*body, endpoint.answer, Problem) if kind is not None}
 
 
-def _path(endpoint: Endpoint) -> str:
-    return re.sub(r"\{(\w+):\w+\}", r"{\1}", endpoint.path)
-
-
 def _operation(endpoint: Endpoint) -> dict[str, Any]:
     names = re.findall(r"\{(\w+):", endpoint.path)
     operation: dict[str, Any] = {
@@ -67,7 +63,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         "parameters": [_parameter(name, "path") for name in names]
         + [_parameter(name, "query") for name in endpoint.query],
         "responses": {
-            "200": {"description": "Done", "content": _content(endpoint.answer)},
+            "200": {"description": "Done", "content": _content(endpoint.answer, endpoint.media)},
             "default": {"description": "Refused or failed", "content": _content(Problem)},
         },
         "security": _security(endpoint),
@@ -96,8 +92,10 @@ def _body(endpoint: Endpoint) -> dict[str, Any]:
     return _content(endpoint.body)
 
 
-def _content(kind: type[Document] | None) -> dict[str, Any]:
-    return _BYTES if kind is None else {"application/json": {"schema": _reference(kind)}}
+def _content(kind: type[Document] | None, media: str = _BYTES) -> dict[str, Any]:
+    if kind is not None:
+        return {"application/json": {"schema": _reference(kind)}}
+    return {media: {"schema": {"type": "string", "format": "binary"} if media == _BYTES else {}}}
 
 
 def _reference(kind: type[Document]) -> dict[str, str]:

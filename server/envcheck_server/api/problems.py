@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from litestar import Request
@@ -25,17 +26,18 @@ from envcheck_server.store.interface import StoreBusy, StoreFull
 
 _LOG = logging.getLogger("envcheck_server")
 
-# The first class that fits decides; any other error of a user's making is a 400.
-_STATUSES: tuple[tuple[type[EnvcheckError], int], ...] = (
-    (NotKnown, 404),
-    (Unauthenticated, 401),
-    (Forbidden, 403),
-    (Conflict, 409),
-    (TooLarge, 413),
-    (TooSlow, 408),
-    (Busy, 503),
-    (StoreBusy, 503),
-    (StoreFull, 507),
+# The first class that fits decides; any other error of a user's making is a 400. The words are for metrics.
+_STATUSES: tuple[tuple[type[EnvcheckError], int, str], ...] = (
+    (NotKnown, 404, "not_known"),
+    (Unauthenticated, 401, "unauthenticated"),
+    (Forbidden, 403, "forbidden"),
+    (Conflict, 409, "conflict"),
+    (TooLarge, 413, "too_large"),
+    (TooSlow, 408, "too_slow"),
+    (Busy, 503, "busy"),
+    (StoreBusy, 503, "store_busy"),
+    (StoreFull, 507, "store_full"),
+    (EnvcheckError, 400, "bad_input"),
 )
 _OWN_WORDS = {
     404: "there is no such route",
@@ -44,15 +46,28 @@ _OWN_WORDS = {
 }
 
 
-def answer_error(_request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Turn any error into an answer. What is not a user's fault is logged here and told to nobody."""
-    if isinstance(error, EnvcheckError):
-        return problem(_status(error), error.message, error.hint, headers=_headers(error))
-    if isinstance(error, HTTPException) and error.status_code < 500:
-        words = _OWN_WORDS.get(error.status_code, "the request can't be understood")
-        return problem(error.status_code, words, "docs/wire.md lists the routes")
-    _LOG.error("a request failed", exc_info=error)
-    return problem(500, "the collector failed to answer; its log says why")
+def answering(
+    refuse: Callable[[str], None],
+) -> Callable[[Request[Any, Any, Any], Exception], Response[bytes]]:
+    """Return what turns any error into an answer, and tells `refuse` the reason.
+
+    What is not a user's fault is logged there and told to nobody.
+    """
+
+    def answer(_request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+        if isinstance(error, EnvcheckError):
+            status, reason = _status(error)
+            refuse(reason)
+            return problem(status, error.message, error.hint, headers=_headers(error))
+        if isinstance(error, HTTPException) and error.status_code < 500:
+            refuse("no_route")
+            words = _OWN_WORDS.get(error.status_code, "the request can't be understood")
+            return problem(error.status_code, words, "docs/wire.md lists the routes")
+        refuse("failed")
+        _LOG.error("a request failed", exc_info=error)
+        return problem(500, "the collector failed to answer; its log says why")
+
+    return answer
 
 
 def problem(
@@ -67,8 +82,8 @@ def problem(
     )
 
 
-def _status(error: EnvcheckError) -> int:
-    return next((status for kind, status in _STATUSES if isinstance(error, kind)), 400)
+def _status(error: EnvcheckError) -> tuple[int, str]:
+    return next((status, reason) for kind, status, reason in _STATUSES if isinstance(error, kind))
 
 
 def _headers(error: EnvcheckError) -> dict[str, str] | None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from envcheck_server.service.metrics import Traffic
+
 # Well above what devices, CI and proxies send.
 MOST_HEAD_BYTES = 64 * 1024
 HEAD_WITHIN_S = 20.0
@@ -21,6 +23,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Wait for the first request, but not for ever."""
         super().connection_made(transport)
+        application: Any = self.config.app
+        self._traffic: Traffic = application.state.traffic
+        self._traffic.connections += 1
         self._head: int | None = 0
         self._timer: asyncio.TimerHandle | None = None
         self._wait()
@@ -28,6 +33,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         self._wait_no_more()
+        self._traffic.connections -= 1
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -69,6 +75,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, status: bytes) -> None:
         self._wait_no_more()
         if not self.transport.is_closing():
+            self._traffic.cut_off += 1
             self.transport.write(
                 b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 from envcheck.contract.canonical import MAX_DEPTH, digest
@@ -29,7 +30,10 @@ _MOST_SECTIONS = 64
 class ObjectService:
     """Takes objects in."""
 
-    def __init__(self, store: Store, clock: Clock, leases: Leases, largest: int) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, leases: Leases, largest: int, taken: Callable[[int], None]
+    ) -> None:
+        self._taken = taken
         self._store = store
         self._clock = clock
         self._leases = leases
@@ -52,6 +56,7 @@ class ObjectService:
             _check_depth(document.facts)
         refers = _references(document)
         self._store.objects.put(name, KINDS[type(document)], data, refers, self._clock())
+        self._taken(len(data))
         absent = self._store.objects.absent([name])
         return ObjectAnswer(stored=name, missing=self._leases.grant(device, absent))
 

@@ -13,6 +13,7 @@ from envcheck_server.service.gate import GateService
 from envcheck_server.service.inventory import InventoryService
 from envcheck_server.service.judgements import JudgementService
 from envcheck_server.service.leases import Leases
+from envcheck_server.service.metrics import Metrics
 from envcheck_server.service.objects import ObjectService
 from envcheck_server.service.readiness import ReadinessService
 from envcheck_server.service.releases import ReleaseService
@@ -43,16 +44,19 @@ class Services:
     audit: AuditService
     inventory: InventoryService
     waivers: WaiverService
+    metrics: Metrics
 
 
 def make_services(settings: Settings, store: Store, clock: Clock = lambda: int(time.time())) -> Services:
     """Wire the services; the writer's thread runs from here until `writer.close()`."""
+    metrics = Metrics(store.fleet.states)
     writer = Writer(
-        lambda batch: store.reports.receive(batch, judge_receipt),
+        metrics.watched(lambda batch: store.reports.receive(batch, judge_receipt)),
         capacity=settings.write_queue,
         batch=settings.write_batch,
         retry_after_s=settings.retry_after_s,
     )
+    metrics.watch_queue(writer.__len__, settings.write_queue)
     leases = Leases(clock, settings.lease_s)
     authentication = AuthenticationService(store, clock, settings.signature_window_s)
     releases = ReleaseService(store, clock)
@@ -64,7 +68,7 @@ def make_services(settings: Settings, store: Store, clock: Clock = lambda: int(t
         enrolment=EnrolmentService(store, clock),
         authentication=authentication,
         reports=ReportService(writer, authentication, clock, leases, settings.next_report_s),
-        objects=ObjectService(store, clock, leases, settings.max_object_bytes),
+        objects=ObjectService(store, clock, leases, settings.max_object_bytes, metrics.take_object),
         releases=releases,
         gate=GateService(store, releases, judgements, clock),
         fleet=make_fleet(store, clock),
@@ -72,6 +76,7 @@ def make_services(settings: Settings, store: Store, clock: Clock = lambda: int(t
         audit=AuditService(store),
         inventory=InventoryService(store, clock),
         waivers=WaiverService(store, clock),
+        metrics=metrics,
     )
 
 

@@ -19,8 +19,8 @@ from envcheck_server.store.values import Scope, Token
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 # What a scope may do beside its own; `admin` may do everything that a token can.
 _IMPLIED: dict[Scope, set[Scope]] = {
-    "operator": {"gate:read"},
-    "admin": {"gate:read", "baseline:write", "operator"},
+    "operator": {"gate:read", "metrics:read"},
+    "admin": {"gate:read", "baseline:write", "metrics:read", "operator"},
 }
 _PREFIX = "envcheck_"
 

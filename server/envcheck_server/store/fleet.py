@@ -59,6 +59,12 @@ class FleetTable:
             present = self._present(connection, expected, label_sets) if expected else set()
         return Survey(label_sets, groups, readings, sorted(set(expected) - present))
 
+    def states(self) -> dict[DeviceState, int]:
+        """Count the devices of every state that some are in."""
+        counted = select(_DEVICES.c.state, func.count()).group_by(_DEVICES.c.state)
+        with self._database.read() as connection:
+            return {STATES[state]: count for state, count in connection.execute(counted)}
+
     def first(
         self, label_sets: Collection[int] | None, cuts: Cuts, groups: Sequence[Group], limit: int
     ) -> list[str]:

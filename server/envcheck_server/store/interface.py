@@ -173,6 +173,9 @@ class Fleet(Protocol):
     ) -> list[str]:
         """Return the first ids of the selected devices that are in any of `groups`."""
 
+    def states(self) -> dict[DeviceState, int]:
+        """Count the devices of every state that some are in; reads all of them."""
+
     def readings(self, devices: Collection[str]) -> dict[str, Readings]:
         """Return the readings of devices by id."""
 

@@ -9,7 +9,7 @@ from typing import Literal
 from envcheck.contract.canonical import canonical_json, digest
 from envcheck.contract.wire import DeviceState
 
-Scope = Literal["enroll", "gate:read", "baseline:write", "operator", "admin"]
+Scope = Literal["enroll", "gate:read", "baseline:write", "metrics:read", "operator", "admin"]
 
 
 @dataclass(frozen=True, slots=True)
