@@ -15,6 +15,7 @@ from litestar.response.base import ASGIResponse
 from envcheck_server.api.endpoint import Endpoint, HttpRequest, Site, serve
 from envcheck_server.api.endpoints import ENDPOINTS
 from envcheck_server.api.problems import answering
+from envcheck_server.service.request_id import begin_request
 from envcheck_server.service.services import Services, make_services
 from envcheck_server.settings import Settings
 from envcheck_server.store.interface import Store
@@ -52,6 +53,7 @@ def _route(site: Site, endpoint: Endpoint) -> HTTPRouteHandler:
     timing = site.services.metrics.traffic.route(endpoint.method, endpoint.template)
 
     async def handle(request: HttpRequest) -> ASGIResponse:
+        begin_request()
         begun = time.perf_counter()
         try:
             return await serve(request, site, endpoint)

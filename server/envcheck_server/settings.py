@@ -51,6 +51,7 @@ class Settings:
     retry_after_s: int = _setting(5, "Seconds after which a device that was turned away comes again.")
     read_threads: int = _setting(4, "Threads that answer questions.")
     log_level: str = _setting("info", "How much is logged: debug, info, warning or error.")
+    log_format: str = _setting("text", "How it is logged: text, or json with one object a line.")
 
 
 SETTINGS = fields(Settings)
@@ -108,5 +109,7 @@ def _check(settings: Settings) -> None:
         raise BadInput(f"port is {settings.port}, it must be at most 65535")
     if settings.log_level not in ("debug", "info", "warning", "error"):
         raise BadInput(f"log_level: there is no level {settings.log_level[:40]!r}")
+    if settings.log_format not in ("text", "json"):
+        raise BadInput(f"log_format: there is no format {settings.log_format[:40]!r}")
     if bool(settings.tls_certificate) != bool(settings.tls_key):
         raise BadInput("tls_certificate and tls_key belong together", "give both, or none for plain HTTP")

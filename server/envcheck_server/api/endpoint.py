@@ -6,7 +6,9 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from litestar import Request
@@ -118,7 +120,8 @@ class Site:
 
     async def read(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run a blocking question in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self.readers, function, *arguments)
+        run = partial(copy_context().run, function, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self.readers, run)
 
     async def write(self, job: Callable[[], T]) -> T:
         """Run a job that writes, in its turn."""

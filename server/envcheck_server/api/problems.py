@@ -22,6 +22,7 @@ from envcheck_server.service.errors import (
     TooSlow,
     Unauthenticated,
 )
+from envcheck_server.service.request_id import request_id
 from envcheck_server.store.interface import StoreBusy, StoreFull
 
 _LOG = logging.getLogger("envcheck_server")
@@ -58,6 +59,7 @@ def answering(
         if isinstance(error, EnvcheckError):
             status, reason = _status(error)
             refuse(reason)
+            _LOG.debug("refused with %s: %s", status, error.message)
             return problem(status, error.message, error.hint, headers=_headers(error))
         if isinstance(error, HTTPException) and error.status_code < 500:
             refuse("no_route")
@@ -65,7 +67,9 @@ def answering(
             return problem(error.status_code, words, "docs/wire.md lists the routes")
         refuse("failed")
         _LOG.error("a request failed", exc_info=error)
-        return problem(500, "the collector failed to answer; its log says why")
+        named = request_id()
+        hint = f"whoever runs it finds there: request {named}" if named else ""
+        return problem(500, "the collector failed to answer; its log says why", hint)
 
     return answer
 
@@ -74,10 +78,11 @@ def problem(
     status: int, message: str, hint: str = "", *, headers: dict[str, str] | None = None
 ) -> Response[bytes]:
     """Answer with a Problem."""
+    named = request_id()
     return Response(
         encode(Problem(message=message, hint=hint)),
         status_code=status,
-        headers=headers,
+        headers={**(headers or {}), "X-Request-Id": named} if named else headers,
         media_type="application/json",
     )
 

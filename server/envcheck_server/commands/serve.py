@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from envcheck.errors import BadInput
-from envcheck_server.commands.logs import log_configuration
+from envcheck_server.commands.logs import JsonFormatter, log_configuration
 from envcheck_server.commands.options import open_for_serving, settings_options
 from envcheck_server.settings import Settings, load_settings
 
@@ -81,7 +82,7 @@ def _configuration(settings: Settings, app: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=BoundedProtocol,
-        log_config=log_configuration(settings.log_level),
+        log_config=log_configuration(settings.log_level, settings.log_format),
         log_level=settings.log_level,
         access_log=False,
         server_header=False,
@@ -118,7 +119,12 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     scheme = "https" if settings.tls_certificate else "http"
     url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-    click.echo(f"listening on {url}", err=True)
+    if settings.log_format == "json":
+        # Whatever the level is: whoever starts a collector looks for it.
+        told = logging.LogRecord("envcheck_server", logging.INFO, __file__, 0, f"listening on {url}", (), None)
+        click.echo(JsonFormatter().format(told), err=True)
+    else:
+        click.echo(f"listening on {url}", err=True)
     sys.stderr.flush()
     if settings.ready_file:
         path = Path(settings.ready_file)
