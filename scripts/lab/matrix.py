@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import queue
@@ -134,16 +135,9 @@ class Runner:
 
     def _kept(self, cell: Cell, ready: Ready, bundle: bytes, outcome: Outcome) -> Outcome:
         case = cell.case
-        spoilt = case.spoil.__name__ if case.spoil else ""
+        spoilt = inspect.getsource(case.spoil) if case.spoil else ""
         deployed = _deployed(cell, bundle)
-        parts = [
-            bundle,
-            ready.identity,
-            case.shell,
-            spoilt,
-            case.deadline_s,
-            *([deployed] if deployed else []),
-        ]
+        parts = (bundle, ready.identity, case.shell, spoilt, case.deadline_s, deployed)
         key = digest(self.agent.name, _VERSION, *parts)
         path = CACHE / "cells" / f"{key}.json"
         if not path.exists():
@@ -160,7 +154,8 @@ class Runner:
         return Outcome(**kept)
 
     def _measure(self, cell: Cell, ready: Ready, bundle: bytes, outcome: Outcome) -> None:
-        with tempfile.TemporaryDirectory(prefix="envcheck-lab-") as name:
+        # In the cache, so that a spoilt copy of an environment can be made of links.
+        with tempfile.TemporaryDirectory(prefix="cell-", dir=CACHE) as name:
             folder = Path(name)
             python = write_program(folder / "python", _wrapper(cell, ready, folder))
             (folder / "cell.envcheck").write_bytes(bundle)
@@ -186,15 +181,18 @@ class Runner:
         ]
         environ = {**agent_environment(self.agent), "ENVCHECK_LAB_KEEP": str(folder / "kept")}
         with self._bound(cell) as binding:
-            return subprocess.run(
-                [*binding, *command],
-                check=False,
-                env=environ,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=_AGENT_S,
-            )
+            try:
+                return subprocess.run(
+                    [*binding, *command],
+                    check=False,
+                    env=environ,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    text=True,
+                    timeout=_AGENT_S,
+                )
+            except subprocess.TimeoutExpired:
+                raise Failed(f"the agent did not end in {_AGENT_S:g} s") from None
 
     @contextmanager
     def _bound(self, cell: Cell) -> Iterator[list[str]]:
