@@ -149,3 +149,76 @@ def test_a_bundle_that_the_collector_lost(cache: Cache) -> None:
     cache.served.answers = lambda _asked: gone
     with pytest.raises(BadInput, match="no such bundle"):
         cache.get()
+
+
+REDIRECT = {"Content-Type": "text/html"}
+
+
+def redirecting(cache: Cache, hops: dict[str, str]) -> None:
+    """Let the server answer at the paths of `hops` that it is elsewhere."""
+
+    def answer(asked: Any) -> Any:
+        target = hops.get(asked.path)
+        if target is None:
+            return cache.serve(asked)
+        return cache.answer(302, b"", {**REDIRECT, "Location": target})
+
+    cache.served.answers = answer
+
+
+def test_a_mirror_may_redirect_and_nobody_on_the_way_learns_who_asks(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".netrc").write_text("default login me password secret\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    redirecting(cache, {"/a": "/b?x=1", "/b?x=1": cache.served.url.replace("127.0.0.1", "localhost") + "/c"})
+    link = Link(cache.served.url, lambda *_request: {"Authorization": "Bearer token", "Signature": "sig1"})
+    offer = msgspec.structs.replace(OFFER, url=f"{cache.served.url}/a")
+    assert cache.cache.get(offer, link) == BYTES
+    assert [asked.path for asked in cache.served.asked] == ["/a", "/b?x=1", "/c"]
+    assert cache.served.asked[2].headers["host"].startswith("localhost")
+    for asked in cache.served.asked:
+        assert not {"authorization", "signature", "signature-input", "cookie"} & set(asked.headers)
+
+
+@pytest.mark.parametrize(
+    "target", ["/a", "file:///etc/passwd", "http://u:p@127.0.0.1/", "", "http://127.0.0.1:9/", "http://[::1"]
+)
+def test_a_redirect_that_leads_nowhere_leaves_the_collector(cache: Cache, target: str) -> None:
+    redirecting(cache, {"/a": target})
+    assert cache.get(msgspec.structs.replace(OFFER, url=f"{cache.served.url}/a")) == BYTES
+    assert len(cache.served.asked) <= 6
+    assert "the collector itself" in cache.said[0]
+
+
+def test_the_collector_itself_is_not_left_for_another(cache: Cache) -> None:
+    redirecting(cache, {f"/v1/bundles/{OFFER.sha256}": "/elsewhere"})
+    with pytest.raises(Unreachable, match="not followed"):
+        cache.get()
+    assert len(cache.served.asked) == 1
+
+
+def test_a_mirror_that_breaks_off_after_other_bytes_spoils_nothing(cache: Cache) -> None:
+    """What it left is continued by the collector, found to be wrong, and fetched as a whole."""
+    spoilt = cache.answer(200, BYTES[::-1], BINARY, 100_000)
+    cache.served.answers = lambda asked: spoilt if "mirror" in asked.path else cache.serve(asked)
+    offer = msgspec.structs.replace(OFFER, url=f"{cache.served.url}/mirror")
+    assert cache.get(offer) == BYTES
+    asked = [one for one in cache.served.asked if "mirror" not in one.path]
+    assert ["range" in one.headers for one in asked] == [True, False]
+
+
+def test_a_mirror_that_breaks_off_is_continued_by_the_collector(cache: Cache) -> None:
+    broken = cache.answer(200, BYTES, BINARY, 100_000)
+    cache.served.answers = lambda asked: broken if "mirror" in asked.path else cache.serve(asked)
+    assert cache.get(msgspec.structs.replace(OFFER, url=f"{cache.served.url}/mirror")) == BYTES
+    assert cache.served.asked[-1].headers["range"] != "bytes=0-"
+    assert len(cache.served.asked) <= 3
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 500])
+def test_a_mirror_that_has_it_not_leaves_the_collector(cache: Cache, status: int) -> None:
+    gone = cache.answer(status, b"<html>no</html>", {"Content-Type": "text/html"})
+    cache.served.answers = lambda asked: gone if "mirror" in asked.path else cache.serve(asked)
+    assert cache.get(msgspec.structs.replace(OFFER, url=f"{cache.served.url}/mirror")) == BYTES

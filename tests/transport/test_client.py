@@ -93,7 +93,7 @@ def test_whether_the_collector_holds_a_bundle(served: Any) -> None:
 def test_a_bundle_that_was_not_stored_is_not_taken_for_stored(served: Any) -> None:
     served.says(body=b'{"format":"envcheck.bundle-answer/1.0","stored":"%s","size":1}' % (b"0" * 64))
     with pytest.raises(Unreachable):
-        send_bundle(Link(served.url), b"bundle")
+        send_bundle(Link(served.url), b"bundle", digest(b"bundle"))
 
 
 QUESTION = GateQuestion(release="digits@1.3", cohort="line=press", min_ready=0.95, max_unknown=0.01)

@@ -276,3 +276,10 @@ def test_whatever_answers_only_ours_counts(served: Any, status: int, body: bytes
     served.says(status=status, body=b"" if status == 204 else body, headers={"Content-Type": kind})
     with pytest.raises(EnvcheckError):
         ask(served)
+
+
+@pytest.mark.parametrize("target", ["http://[::1", "http://a:b:c/", "//[", "\\udc80"])
+def test_a_redirect_to_no_address_is_no_fault_of_ours(served: Any, target: str) -> None:
+    served.says(status=302, headers={**JSON, "Location": target})
+    with pytest.raises(Unreachable):
+        ask(served)

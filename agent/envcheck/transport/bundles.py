@@ -1,4 +1,7 @@
-"""Bundles fetched from a collector: content-addressed, resumed where they broke off, bounded on disk."""
+"""Bundles fetched from a collector or a mirror: content-addressed, resumed where they broke off, bounded.
+
+However large a bundle is, it passes through memory in pieces, and what is returned is a view of its file.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,12 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
-from envcheck.contract.canonical import digest
 from envcheck.contract.wire import ReleaseOffer
 from envcheck.errors import BadInput, Unreachable
-from envcheck.transport.files import refuse_write, sync_directory
-from envcheck.transport.link import Link
+from envcheck.transport.files import file_digest, map_file, refuse_write, sync_directory
+from envcheck.transport.link import Link, Redirected
 
 if TYPE_CHECKING:
     from requests import Response
@@ -25,9 +27,14 @@ _CHUNK = 1024 * 1024
 # A sender slower than this, in bytes a second, is left; the next report goes on from what came.
 _SLOWEST = 8 * 1024
 _PATIENCE_S = 60
+_MOST_HOPS = 5
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Notice = Callable[[str], None]
+
+
+class OtherBytes(Unreachable):
+    """What came is not what the digest names."""
 
 
 class BundleCache:
@@ -37,8 +44,8 @@ class BundleCache:
         self.directory = directory
         self._notice = notice
 
-    def get(self, offer: ReleaseOffer, link: Link) -> bytes:
-        """Return the bytes of an offered bundle, fetched if need be.
+    def get(self, offer: ReleaseOffer, link: Link) -> memoryview:
+        """Return the bytes of an offered bundle, mapped from its file and fetched if need be.
 
         Raises Unreachable when they can't be had, or when what came is not what was named.
         """
@@ -60,28 +67,27 @@ class BundleCache:
     def _path(self, sha256: str, ending: str) -> Path:
         return self.directory / f"{sha256}.{ending}"
 
-    def _held(self, sha256: str) -> bytes | None:
+    def _held(self, sha256: str) -> memoryview | None:
         path = self._path(sha256, "envcheck")
         try:
-            data = path.read_bytes()
+            if file_digest(path) == sha256:
+                return map_file(path)
         except FileNotFoundError:
             return None
-        if digest(data) == sha256:
-            return data
         path.unlink()
         return None
 
-    def _fetch(self, offer: ReleaseOffer, link: Link) -> bytes:
-        part = self._path(offer.sha256, "part")
+    def _fetch(self, offer: ReleaseOffer, link: Link) -> memoryview:
+        part, whole = self._path(offer.sha256, "part"), self._path(offer.sha256, "envcheck")
         try:
             self.directory.mkdir(mode=0o700, exist_ok=True)
             self._need_space(offer, part)
-            data = self._from_anywhere(offer, link, part)
-            part.replace(self._path(offer.sha256, "envcheck"))
+            self._from_anywhere(offer, link, part)
+            part.replace(whole)
             sync_directory(self.directory)
+            return map_file(whole)
         except OSError as error:
             raise refuse_write("the bundle cache", self.directory, error) from None
-        return data
 
     def _need_space(self, offer: ReleaseOffer, part: Path) -> None:
         there = part.stat().st_size if part.exists() else 0
@@ -93,26 +99,41 @@ class BundleCache:
                 "free some space there, or name another directory as state_dir in the configuration",
             )
 
-    def _from_anywhere(self, offer: ReleaseOffer, link: Link, part: Path) -> bytes:
+    def _from_anywhere(self, offer: ReleaseOffer, link: Link, part: Path) -> None:
         """Ask the mirror that the offer names, anonymously, and the collector when that does not help."""
         if offer.url:
             try:
-                mirror, path = _split(offer.url)
-                return self._verified(offer, Link(mirror, ca_bundle=link.ca_bundle), path, part)
+                return self._from_mirror(offer, link.ca_bundle, part)
             except (Unreachable, BadInput) as error:
                 self._notice(f"{error.message}; the collector itself is asked instead")
-        return self._verified(offer, link, f"/v1/bundles/{offer.sha256}", part)
+        begun = part.exists()
+        try:
+            self._verified(offer, link, f"/v1/bundles/{offer.sha256}", part)
+        except OtherBytes:
+            if not begun:
+                raise
+            # What was there already, from wherever, was no part of it.
+            self._verified(offer, link, f"/v1/bundles/{offer.sha256}", part)
 
-    def _verified(self, offer: ReleaseOffer, link: Link, path: str, part: Path) -> bytes:
+    def _from_mirror(self, offer: ReleaseOffer, ca_bundle: str, part: Path) -> None:
+        """Follow a mirror's redirects, each to a link of its own that says nothing of who asks."""
+        url = offer.url
+        for _ in range(_MOST_HOPS):
+            mirror, path = _split(url)
+            try:
+                return self._verified(offer, Link(mirror, ca_bundle=ca_bundle), path, part)
+            except Redirected as elsewhere:
+                url = _joined(url, elsewhere.target)
+        raise Unreachable(f"the mirror of {offer.release} redirects more than {_MOST_HOPS} times")
+
+    def _verified(self, offer: ReleaseOffer, link: Link, path: str, part: Path) -> None:
         self._download(offer, link, path, part)
-        data = part.read_bytes()
-        if digest(data) != offer.sha256:
+        if file_digest(part) != offer.sha256:
             part.unlink()
-            raise Unreachable(
+            raise OtherBytes(
                 f"{link.url} gave other bytes for the bundle of {offer.release} than its digest names",
                 "they were thrown away; the next report fetches it again",
             )
-        return data
 
     def _download(self, offer: ReleaseOffer, link: Link, path: str, part: Path) -> None:
         start = part.stat().st_size if part.exists() else 0
@@ -146,6 +167,13 @@ def _resumes_at(response: Response, start: int) -> bool:
     if response.status_code != 206:
         return False
     return response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+
+
+def _joined(url: str, target: str) -> str:
+    try:
+        return urljoin(url, target)
+    except ValueError:
+        raise BadInput(f"the mirror redirects to {target[:200]!r}, which is not a URL") from None
 
 
 def _split(url: str) -> tuple[str, str]:

@@ -52,7 +52,7 @@ def send_rotation(link: Link, device: str, rotation: KeyRotation) -> EnrolmentAn
 def send_report(link: Link, device: str, body: bytes) -> ReportAnswer:
     """Send the canonical bytes of a report. Raises Unreachable unless exactly these were stored."""
     answer = link.ask("PUT", f"/v1/devices/{device}/report", ReportAnswer, body)
-    return _acknowledged(answer, body, link)
+    return _acknowledged(answer, digest(body), link)
 
 
 def send_object(link: Link, data: bytes) -> ObjectAnswer:
@@ -65,7 +65,7 @@ def send_object(link: Link, data: bytes) -> ObjectAnswer:
         packed,
         encoding="gzip" if packed is not data else "",
     )
-    return _acknowledged(answer, data, link)
+    return _acknowledged(answer, digest(data), link)
 
 
 def has_bundle(link: Link, sha256: str) -> bool:
@@ -79,22 +79,24 @@ def has_bundle(link: Link, sha256: str) -> bool:
         raise
 
 
-def send_bundle(link: Link, data: bytes) -> BundleAnswer:
-    """Give the collector a bundle under its digest."""
+def send_bundle(link: Link, data: bytes | memoryview, sha256: str) -> BundleAnswer:
+    """Give the collector a bundle under its digest; a view of a file is sent without a copy in memory."""
     answer = link.ask(
         "PUT",
-        f"/v1/bundles/{digest(data)}",
+        f"/v1/bundles/{sha256}",
         BundleAnswer,
         data,
         content_type="application/octet-stream",
         read_s=_UPLOAD_S,
     )
-    return _acknowledged(answer, data, link)
+    return _acknowledged(answer, sha256, link)
 
 
-def send_release(link: Link, release: str, bundle: str, policy: Policy, selector: str) -> ReleaseAnswer:
-    """Bind a stored bundle to a policy and to the devices that it is meant for."""
-    body = encode(ReleasePush(bundle=bundle, policy=policy, selector=selector))
+def send_release(
+    link: Link, release: str, bundle: str, policy: Policy, selector: str, mirror: str = ""
+) -> ReleaseAnswer:
+    """Bind a stored bundle to a policy, to the devices that it is meant for, and to a mirror of it."""
+    body = encode(ReleasePush(bundle=bundle, policy=policy, selector=selector, mirror=mirror))
     answer = link.ask("PUT", f"/v1/releases/{release}", ReleaseAnswer, body)
     if (answer.release, answer.bundle) != (release, bundle):
         raise Unreachable(f"{link.url} answered for {answer.release[:140]!r}, pushed was {release!r}")
@@ -130,8 +132,9 @@ _FITS: dict[str, Callable[[GateQuestion, GateAnswer], bool]] = {
 }
 
 
-def _acknowledged(answer: A, sent: bytes, link: Link) -> A:
-    if answer.stored != digest(sent):
+def _acknowledged(answer: A, sent: str, link: Link) -> A:
+    """Hold an answer to the digest of what was sent."""
+    if answer.stored != sent:
         raise Unreachable(
             f"{link.url} acknowledged other bytes than were sent",
             "something between here and the collector changes or answers requests",

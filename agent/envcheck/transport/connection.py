@@ -80,6 +80,7 @@ _PLAIN = {
     "ReadTimeoutError": "it did not answer in time",
     "RemoteDisconnected": "it closed the connection without an answer",
     "ProtocolError": "its answer broke off or is no HTTP",
+    "ValueError": "its answer names an address that is malformed",
 }
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import mmap
 import os
 from pathlib import Path
 
 from envcheck.contract.canonical import digest
 from envcheck.errors import BadInput
 
+_CHUNK = 1024 * 1024
 _SEAL = 65  # 64 hexadecimal digits and a newline
 
 
@@ -44,6 +47,26 @@ def write_named(path: Path, data: bytes) -> None:
             file.write(data)
     else:
         write_whole(Path(os.path.realpath(path)), data, mode=0o644)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, read a piece at a time. Raises OSError."""
+    whole = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            whole.update(chunk)
+    return whole.hexdigest()
+
+
+def map_file(path: Path) -> memoryview:
+    """Return a view of a file's bytes, which take no memory that the system could not have back.
+
+    Only for files that nobody truncates meanwhile: a page that is gone kills the process. Raises OSError.
+    """
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return memoryview(b"")
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def sync_directory(directory: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 from urllib.parse import urlsplit
 
 from envcheck.contract.document import Document, decode
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 D = TypeVar("D", bound=Document)
 
+# A view is for what is too large to be held in memory: tokens speak for it, no device signs it.
+Body = bytes | memoryview
 # method, path, query, body -> header fields that say who asks
-Credentials = Callable[[str, str, str, bytes], Mapping[str, str]]
+Credentials = Callable[[str, str, str, Body], Mapping[str, str]]
 
 MAX_ANSWER = 1024 * 1024
 _CONNECT_S = 10.0
@@ -65,7 +67,7 @@ def collector_url(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def anonymous(_method: str, _path: str, _query: str, _body: bytes) -> Mapping[str, str]:
+def anonymous(_method: str, _path: str, _query: str, _body: Body) -> Mapping[str, str]:
     """Say nothing about who asks: for mirrors, which are not the collector."""
     return {}
 
@@ -91,7 +93,7 @@ class Link:
         method: str,
         path: str,
         kind: type[D],
-        body: bytes = b"",
+        body: Body = b"",
         *,
         content_type: str = "application/json",
         encoding: str = "",
@@ -115,7 +117,7 @@ class Link:
         self,
         method: str,
         path: str,
-        body: bytes = b"",
+        body: Body = b"",
         *,
         headers: Mapping[str, str] | None = None,
         read_s: float = 60.0,
@@ -131,14 +133,15 @@ class Link:
             response = self._session.request(
                 method,
                 self.url + path,
-                data=body or None,
+                # A view is sent as bytes are, which the stubs do not know.
+                data=cast(bytes, body) if len(body) else None,
                 headers={**(headers or {}), **identity},
                 timeout=(_CONNECT_S, read_s),
                 allow_redirects=False,
                 stream=True,
                 verify=trust(self.ca_bundle),
             )
-        except (RequestException, HTTPError) as error:
+        except (RequestException, HTTPError, ValueError) as error:  # the last: a Location that is no address
             raise self._unreachable(error) from None
         with response:
             try:

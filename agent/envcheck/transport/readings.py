@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 from envcheck.contract.document import Document
 from envcheck.contract.fingerprint import Fingerprint
+from envcheck.transport.files import file_digest
 from envcheck.transport.state import State
 
 Reading = bool | int | float | str
@@ -22,7 +22,6 @@ REPORTED = (
 )
 # Half a digest names hardware as well, and every report carries it.
 HARDWARE_DIGITS = 32
-_CHUNK = 1024 * 1024
 
 
 class DeployedModel(Document, frozen=True, kw_only=True):
@@ -68,15 +67,7 @@ def _look(path: Path, state: State) -> DeployedModel:
     if known is not None and (known.path, known.size, known.modified_ns, known.inode) == seen:
         return known
     found = DeployedModel(
-        path=seen[0], size=seen[1], modified_ns=seen[2], inode=seen[3], sha256=_file_digest(path)
+        path=seen[0], size=seen[1], modified_ns=seen[2], inode=seen[3], sha256=file_digest(path)
     )
     state.save("model", found)
     return found
-
-
-def _file_digest(path: Path) -> str:
-    whole = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            whole.update(chunk)
-    return whole.hexdigest()

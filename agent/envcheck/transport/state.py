@@ -53,7 +53,7 @@ class DeviceKey(Value, frozen=True, kw_only=True):
         """Sign requests with this key; `clock` tells seconds since 1970."""
         keyid = key_id(self.public_key)
         return lambda method, path, query, body: sign_request(
-            method, path, query, body, int(clock()), keyid, self.sign
+            method, path, query, bytes(body), int(clock()), keyid, self.sign
         )
 
 
