@@ -74,9 +74,14 @@ def load_settings(given: Mapping[str, Any], environ: Mapping[str, str] | None = 
 
 def database_place(settings: Settings, environ: Mapping[str, str] | None = None) -> Path | str:
     """Return the SQLite file as a path, or the URL of a PostgreSQL as it was given."""
-    if settings.database.startswith(_POSTGRES):
+    if is_url(settings.database):
         return settings.database
     return database_path(settings, environ)
+
+
+def is_url(database: str) -> bool:
+    """Tell whether a database's name is the URL of a PostgreSQL."""
+    return database.startswith(_POSTGRES)
 
 
 def database_path(settings: Settings, environ: Mapping[str, str] | None = None) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 
 from envcheck.errors import BadInput
 from envcheck_server.store import tables
@@ -95,6 +95,14 @@ class SqlStore:
         with self._database.read() as connection:
             found = self._database.sizes(connection)
             return {name: found[name] for name in tables.metadata.tables if name in found}
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """Return one snapshot of the database, to copy it."""
+        return self._database.read()
+
+    def writing_alone(self) -> AbstractContextManager[Connection]:
+        """Return a transaction beside which nobody writes, to copy into."""
+        return self._database.write(alone=True)
 
     def close(self) -> None:
         """Let go of every connection."""

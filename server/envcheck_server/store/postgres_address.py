@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from envcheck.errors import BadInput, EnvcheckError, MissingExtra
@@ -93,3 +95,11 @@ def _refused(address: Address, reason: str) -> EnvcheckError:
         if sign in line:
             return BadInput(f"{address.name}: {told}", hint)
     return StoreBusy(f"{address.name} does not answer: {told}", "start it, or name another with --database")
+
+
+def dump_command(url: str, file: Path) -> str:
+    """Return the command that backs a database up, without its password."""
+    given = read_address(url).parameters
+    named = [("-h", "host"), ("-p", "port"), ("-U", "user"), ("-d", "dbname")]
+    options = [word for flag, name in named if given.get(name) for word in (flag, str(given[name]))]
+    return f"run: {shlex.join(['pg_dump', '-Fc', *options, '-f', str(file)])}"

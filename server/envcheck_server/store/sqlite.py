@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,41 @@ class SqliteStore(SqlStore):
         _make_directory(path)
         # Uploads lie beside the database: where there is room for them, and not in memory as /tmp may be.
         super().__init__(SqliteDatabase(path), f"the database {path}", path.parent)
+
+
+def backup_sqlite(path: Path, target: Path) -> int:
+    """Copy the file as of one moment, beside a collector that writes; return the bytes of the copy.
+
+    The copy appears whole or not at all. Raises BadInput when the target is there already, or can't be
+    written.
+    """
+    if target.exists():
+        raise BadInput(f"{target} is there already", "name another file: a backup overwrites nothing")
+    open_sqlite(path).close()
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        temporary.touch(mode=0o600, exist_ok=False)
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(temporary)) as copy:
+            source.backup(copy)
+            # One file that stands alone, not one that waits for its log.
+            copy.execute("PRAGMA journal_mode = DELETE")
+        _sync(temporary)
+        # Unlike a rename, this never takes the place of a file that came meanwhile.
+        os.link(temporary, target)
+        _sync(target.parent)
+    except (OSError, sqlite3.Error) as error:
+        raise BadInput(f"{target} can't be written: {error}", "name a file where there is room") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target.stat().st_size
+
+
+def _sync(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def open_sqlite(path: Path) -> SqliteStore:

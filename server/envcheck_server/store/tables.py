@@ -28,6 +28,9 @@ metadata = MetaData()
 # The tables whose rows belong to one device; the others are reference tables.
 BY_DEVICE = ("devices", "device_keys", "changes", "expected")
 
+# Tables that a migration puts a row into.
+NEVER_EMPTY = ("audit_head", "prunings")
+
 # A device's state as the small integer that its row holds.
 STATES: tuple[DeviceState, ...] = ("accepted", "pending", "revoked", "quarantined")
 
@@ -59,7 +62,7 @@ _ID = String().with_variant(String(collation="C"), "postgresql")
 devices = Table(
     "devices",
     metadata,
-    # In this order PostgreSQL leaves no gaps.
+    Column("device", _ID, primary_key=True),
     Column("label_set", BigInteger, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("statement", BigInteger),
@@ -69,7 +72,6 @@ devices = Table(
     Column("enrolled_at", BigInteger, nullable=False),
     Column("epoch", Integer, nullable=False),
     Column("state", SmallInteger, nullable=False),
-    Column("device", _ID, primary_key=True),
     Column("key_id", Hex, nullable=False),
     Column("report", LargeBinary, nullable=False),
     Column("hardware", Hex, nullable=False),
@@ -84,11 +86,11 @@ devices = Table(
 device_keys = Table(
     "device_keys",
     metadata,
+    Column("device", _ID, primary_key=True),
+    Column("key_id", Hex, primary_key=True),
     Column("created_at", BigInteger, nullable=False),
     Column("epoch", Integer, nullable=False),
     Column("state", SmallInteger, nullable=False),
-    Column("device", _ID, primary_key=True),
-    Column("key_id", Hex, primary_key=True),
     Column("public_key", Base64, nullable=False),
     Column("token", Hex, nullable=False),
     Column("hardware", Hex, nullable=False),
@@ -100,11 +102,11 @@ device_keys = Table(
 changes = Table(
     "changes",
     metadata,
+    Column("device", _ID, nullable=False),
+    Column("epoch", Integer, nullable=False),
     Column("seq", BigInteger, nullable=False),
     Column("at", BigInteger, nullable=False),
     Column("statement", BigInteger, nullable=False),
-    Column("epoch", Integer, nullable=False),
-    Column("device", _ID, nullable=False),
     PrimaryKeyConstraint("device", "epoch", "seq"),
     sqlite_with_rowid=False,
 )

@@ -1,8 +1,8 @@
 """Devices in fewer bytes; when a statement was last used; how often was pruned.
 
 Keys and hardware become bytes, results lose what every device repeats, and tables whose key is half of the
-row are kept in its order alone (SQLite). In PostgreSQL columns stand so that nothing is lost between them,
-pages keep room for the next version of a row, and ids are compared byte by byte.
+row are kept in its order alone (SQLite; the key comes first, for its integrity check expects that). In
+PostgreSQL pages keep room for the next version of a row, and ids are compared byte by byte.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def _id() -> sa.String:
 def _columns() -> dict[str, list[sa.Column[Any]]]:
     return {
         "devices": [
+            sa.Column("device", _id(), primary_key=True),
             sa.Column("label_set", sa.BigInteger, nullable=False),
             sa.Column("seq", sa.BigInteger, nullable=False),
             sa.Column("statement", sa.BigInteger),
@@ -52,7 +53,6 @@ def _columns() -> dict[str, list[sa.Column[Any]]]:
             sa.Column("enrolled_at", sa.BigInteger, nullable=False),
             sa.Column("epoch", sa.Integer, nullable=False),
             sa.Column("state", sa.SmallInteger, nullable=False),
-            sa.Column("device", _id(), primary_key=True),
             sa.Column("key_id", sa.LargeBinary, nullable=False),
             sa.Column("report", sa.LargeBinary, nullable=False),
             sa.Column("hardware", sa.LargeBinary, nullable=False),
@@ -60,22 +60,22 @@ def _columns() -> dict[str, list[sa.Column[Any]]]:
             sa.Column("readings", sa.String, nullable=False),
         ],
         "device_keys": [
+            sa.Column("device", _id(), primary_key=True),
+            sa.Column("key_id", sa.LargeBinary, primary_key=True),
             sa.Column("created_at", sa.BigInteger, nullable=False),
             sa.Column("epoch", sa.Integer, nullable=False),
             sa.Column("state", sa.SmallInteger, nullable=False),
-            sa.Column("device", _id(), primary_key=True),
-            sa.Column("key_id", sa.LargeBinary, primary_key=True),
             sa.Column("public_key", sa.LargeBinary, nullable=False),
             sa.Column("token", sa.LargeBinary, nullable=False),
             sa.Column("hardware", sa.LargeBinary, nullable=False),
             sa.Column("labels", sa.String, nullable=False),
         ],
         "changes": [
+            sa.Column("device", _id(), primary_key=True),
+            sa.Column("epoch", sa.Integer, primary_key=True, autoincrement=False),
             sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
             sa.Column("at", sa.BigInteger, nullable=False),
             sa.Column("statement", sa.BigInteger, nullable=False),
-            sa.Column("epoch", sa.Integer, primary_key=True, autoincrement=False),
-            sa.Column("device", _id(), primary_key=True),
         ],
     }
 
