@@ -11,11 +11,13 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
 from support.interpreters import interpreters
 
+from envcheck.facts.gather import capture
 from envcheck.facts.host import Host, Target
 from envcheck.facts.interpreter import Interpreter
 from envcheck.facts.section import Scene
@@ -80,6 +82,12 @@ def scene() -> Callable[..., Scene]:
     return make
 
 
+@cache
+def load_everything() -> None:
+    """Import what a capture imports late: another user may not be able to read this Python's library."""
+    capture(Target(sys.executable, {}))
+
+
 @pytest.fixture
 def unprivileged() -> Callable[[], AbstractContextManager[None]]:
     """Run a block as a user who may not read everything, also where the tests run as root."""
@@ -89,6 +97,7 @@ def unprivileged() -> Callable[[], AbstractContextManager[None]]:
         if os.geteuid() != 0:
             yield
             return
+        load_everything()
         os.seteuid(_NOBODY)
         try:
             yield

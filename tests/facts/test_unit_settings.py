@@ -331,6 +331,84 @@ def test_commands(tree: Tree, command: str, python: str) -> None:
     assert find_unit("a", tree({"etc/systemd/system/a.service": unit})).python == python
 
 
+@pytest.fixture
+def working(open_folder: Path) -> Path:
+    """A working directory with a package in lib, one of its own, and what would break who imports from it."""
+    for folder, name in (("work/lib", "inner"), ("work", "outer")):
+        info = open_folder / folder / f"{name}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Name: {name}\nVersion: 1.0\n")
+    (open_folder / "work/bisect.py").write_text("raise SystemExit('not the one that was meant')\n")
+    return open_folder / "work"
+
+
+@pytest.mark.parametrize(
+    ("value", "names"), [("lib", {"inner"}), ("./lib/../lib:/no/such", {"inner"}), ("/no/such", set())]
+)
+def test_relative_folders_begin_at_the_working_directory(
+    systemd: Callable[..., Host], working: Path, value: str, names: set[str]
+) -> None:
+    host = systemd(starts() + f"Environment=PYTHONPATH={value}\nWorkingDirectory={working}\n")
+    target = resolve_target(None, None, unit="app", host=host)
+    found = capture(target, host=host).sections
+    assert found["packages"].shared.keys() & {"inner", "outer"} == names
+    assert (str(working / "lib") in found["python"].device["path"]) == bool(names)
+    # As it was set: a fact is no interpretation.
+    assert found["variables"].shared["values"]["PYTHONPATH"] == value
+    assert found["variables"].status == "ok"
+
+
+def test_relative_folders_of_a_unit_in_an_image(tree: Tree) -> None:
+    unit = f"{START}WorkingDirectory=/srv/app\nEnvironment=PYTHONPATH=lib LD_LIBRARY_PATH=cuda\n"
+    host = tree({
+        "etc/systemd/system/a.service": unit, "usr/bin/python3": "", "usr/lib/python3.11/os.py": "",
+        "srv/app/lib/alpha-1.0.dist-info/METADATA": "Name: alpha\nVersion: 1.0\n",
+        "srv/app/cuda/libcudart.so.12": "",
+    })  # fmt: skip
+    found = capture(resolve_target(None, None, unit="a", host=host), host=host).sections
+    assert found["packages"].shared.keys() == {"alpha"}
+    assert found["cuda"].device["places"] == {"libcudart.so.12": "/srv/app/cuda/libcudart.so.12"}
+    assert found["variables"].status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("value", "folder", "status"),
+    [
+        ("lib", "{work}/none", "error"),
+        ("lib", "-{work}/none", "ok"),
+        ("/lib", "{work}/none", "ok"),
+        ("lib", "{work}/closed", "unreadable"),
+        ("lib", "{work}/closed/inner", "unreadable"),
+    ],
+)
+def test_a_working_directory_that_can_not_be_entered(
+    systemd: Callable[..., Host],
+    open_folder: Path,
+    unprivileged: Nobody,
+    value: str,
+    folder: str,
+    status: str,
+) -> None:
+    (open_folder / "closed").mkdir(mode=0o700)
+    python = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
+    folder = folder.format(work=open_folder)
+    host = systemd(starts(python) + f"Environment=PYTHONPATH={value}\nWorkingDirectory={folder}\n")
+    with unprivileged():
+        found = capture(resolve_target(None, None, unit="app", host=host), host=host).sections
+    assert found["variables"].status == status, found["variables"].reason
+    assert ("WorkingDirectory" in found["variables"].reason) == (status != "ok")
+
+
+def test_services_of_a_users_manager_begin_at_home(tree: Tree) -> None:
+    unit = "[Service]\nExecStart=venv/bin/python -m app\n"
+    host = tree({
+        "home/pi/.config/systemd/user/a.service": unit,
+        "etc/passwd": "pi:x:1000:1000::/home/pi:/bin/sh\n",
+    })  # fmt: skip
+    found = find_unit("a", host)
+    assert (found.python, found.folder) == ("/home/pi/venv/bin/python", "/home/pi")
+
+
 def test_a_service_that_starts_a_container(tree: Tree) -> None:
     unit = "[Service]\nExecStart=/usr/bin/docker run --rm app\n"
     with pytest.raises(BadInput, match="starts no Python that can be seen") as told:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -59,7 +59,7 @@ def find_libraries(scene: Scene, pip_folders: Iterable[str]) -> dict[str, Place]
     Those of pip's packages come last: only a program that loads them by their path finds them.
     """
     found: dict[str, Place] = {}
-    searched = scene.target.variables(scene.host).get("LD_LIBRARY_PATH", "").split(":")
+    searched = _variables(scene).get("LD_LIBRARY_PATH", "").split(":")
     for name, path in _in_folders(scene, searched):
         found.setdefault(name, Place(path, "LD_LIBRARY_PATH"))
     for name, path in ld_cache_paths(scene.data("/etc/ld.so.cache") or b"").items():
@@ -68,6 +68,11 @@ def find_libraries(scene: Scene, pip_folders: Iterable[str]) -> dict[str, Place]
     for name, path in _in_folders(scene, pip_folders):
         found.setdefault(name, Place(path, "pip"))
     return dict(sorted(found.items()))
+
+
+def _variables(scene: Scene) -> Mapping[str, str]:
+    target = scene.target
+    return target.variables(scene.host) if target.container else target.starting(scene.host)
 
 
 def library_version(scene: Scene, path: str) -> str:

@@ -1,5 +1,8 @@
 """The interpreter that serves the model, and whatever starts it: a unit, a container, nothing."""
 
+# os.path on purpose: these are strings of another root.
+# ruff: noqa: PTH118
+
 from __future__ import annotations
 
 import os
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from envcheck.facts.process import Rights
     from envcheck.facts.unit import Unit
 
+# Variables with lists of folders that begin at the working directory where they are relative.
+RELATIVE = frozenset({"PYTHONPATH", "LD_LIBRARY_PATH"})
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -107,8 +112,23 @@ class Target(Frozen):
         return {"PATH": DEFAULT_PATH, **self.environ}
 
     def starting(self, host: Host) -> dict[str, str]:
-        """Return the variables that `command` is started with: a container engine needs the agent's own."""
-        return dict(host.environ) if self.container else self.variables(host)
+        """Return the variables that `command` is started with: a container engine needs the agent's own.
+
+        It is started elsewhere than the service, so what is relative to the service's working directory is
+        made absolute.
+        """
+        if self.container:
+            return dict(host.environ)
+        found = self.variables(host)
+        if self.unit:
+            for name in RELATIVE.intersection(found):
+                found[name] = absolute_folders(found[name], self.unit.folder)
+        return found
+
+
+def absolute_folders(text: str, folder: str) -> str:
+    """Return a list of folders as it is meant in a working directory, which an empty one stands for."""
+    return ":".join(os.path.normpath(os.path.join(folder, part)) for part in text.split(":")) if text else ""
 
 
 def resolve_target(

@@ -62,7 +62,7 @@ def known(target: Target, host: Host) -> str:
     """Return the probe's order: root, search path, and what is known of the interpreter, as JSON."""
     layout = _layout(target.python, host)
     built = _executable(host, target.python)
-    first = [] if target.isolated else (target.environ or {}).get("PYTHONPATH", "").split(":")
+    first = [] if target.isolated else target.starting(host).get("PYTHONPATH", "").split(":")
     interpreter: dict[str, object] = {
         "implementation": "pypy" if layout.library.startswith("pypy") else "cpython",
         "version": _version(layout, host),

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field, replace
 from envcheck.errors import BadInput
 from envcheck.facts.host import UNSEEN, Host
 from envcheck.facts.process import Rights
+from envcheck.facts.target import RELATIVE
 from envcheck.facts.unit_command import PATH, command_of, interpreter_of
 from envcheck.facts.unit_environ import Problem, environment
 from envcheck.facts.unit_files import Settings, read_unit, read_user_unit
-from envcheck.facts.unit_user import Account, account_of
+from envcheck.facts.unit_folder import is_relative, working_directory
+from envcheck.facts.unit_user import account_of
 from envcheck.facts.unit_values import cpus, limit, size_mib, time_share
 
 _NAME = re.compile(r"[A-Za-z0-9:_.\\-]+(?:@[A-Za-z0-9:_.\\-]*)?\.service")
@@ -152,14 +154,15 @@ def _configured(name: str, settings: Settings, host: Host) -> Unit:
     account = account_of(settings, host)
     environ, problem = environment(settings, account, host)
     root, apart = _root(settings, host)
-    folder = _folder(_last(settings, "WorkingDirectory"), account)
+    seen = host.seen_by(host.process, root)
+    folder, trouble = working_directory(_last(settings, "WorkingDirectory"), settings, account, seen)
+    if any(is_relative(environ.get(name, "")) for name in RELATIVE):
+        problem = problem or trouble
     quota = time_share(_last(settings, "CPUQuotaPerSecUSec") or _last(settings, "CPUQuota"))
     dynamic = _last(settings, "DynamicUser").lower() in ("yes", "true", "on", "1")
     return Unit(
         name=name,
-        python=interpreter_of(
-            command_of(settings, environ), environ, host.seen_by(host.process, root), folder
-        ),
+        python=interpreter_of(command_of(settings, environ), environ, seen, folder),
         environ=environ,
         affinity=cpus(" ".join(settings.get("CPUAffinity", []))) or None,
         limits=_limits(settings),
@@ -181,12 +184,6 @@ def _root(settings: Settings, host: Host) -> tuple[str, str]:
         return UNSEEN, "image"
     directory = _last(settings, "RootDirectory").lstrip("-")
     return (host.real(directory), "directory") if directory.strip("/") else ("", "")
-
-
-def _folder(text: str, account: Account) -> str:
-    """Return the working directory: WorkingDirectory= may begin with - or, from systemctl, !; ~ is home."""
-    folder = text.lstrip("-!")
-    return account.home or "/" if folder == "~" else folder or "/"
 
 
 def _limits(settings: Settings) -> dict[str, int | None]:
