@@ -88,7 +88,7 @@ def test_a_budget_that_is_exceeded_fails(cnn: Path, tmp_path: Path, commands: Co
 
 def test_another_deployed_model_fails(cnn: Path, tmp_path: Path, commands: Commands) -> None:
     config = tmp_path / "config.yaml"
-    for model, code in (("cnn.onnx", 0), ("transformer.onnx", 1)):
+    for model, code in (("cnn.onnx", 0), ("none.onnx", 3), ("transformer.onnx", 1)):
         config.write_text(f"model: {EXAMPLES / model}\n")
         said = commands("check", cnn, "--quick", "--config", config)
         assert said.code == code, said.out + said.err

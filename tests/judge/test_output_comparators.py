@@ -201,7 +201,7 @@ class TestOrder:
     def test_training_s_order_passes(self) -> None:
         assert self.judged(list(self.names)) == []
 
-    @pytest.mark.parametrize(("policy", "severity"), [(DEFAULT, "warn"), (STRICT, "block")])
+    @pytest.mark.parametrize(("policy", "severity"), [(DEFAULT, "block"), (STRICT, "block")])
     def test_another_is_found(self, policy: Policy, severity: str) -> None:
         (finding,) = self.judged(list(reversed(self.names)), policy)
         assert (finding.path, finding.severity) == ("evidence.output_order", severity)
@@ -209,7 +209,7 @@ class TestOrder:
             "outputs come in another order: probabilities, logits here, logits, probabilities in training"
         )
 
-    @pytest.mark.parametrize(("policy", "severity"), [(DEFAULT, "info"), (STRICT, "block")])
+    @pytest.mark.parametrize(("policy", "severity"), [(DEFAULT, "block"), (STRICT, "block")])
     def test_one_that_was_not_measured_is_unknown(self, policy: Policy, severity: str) -> None:
         (finding,) = self.judged([], policy)
         assert (finding.severity, finding.unknown) == (severity, True)

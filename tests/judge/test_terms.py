@@ -265,6 +265,10 @@ class TestTheDeployedModel:
             "another model file is deployed: ffffffffffff here, aaaaaaaaaaaa was released"
         )
 
+    def test_one_that_could_not_be_read_is_unknown(self) -> None:
+        verdict = decided(BARE, shared(), None, model_problem="it is not there")
+        assert (verdict.outcome, only(verdict).unknown) == ("unknown", True)
+
     @pytest.mark.parametrize("model", ["", "a" * 64])
     def test_the_released_one_is_not(self, model: str) -> None:
         assert decided(BARE, shared(), None, model=model).findings == []

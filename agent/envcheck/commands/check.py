@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from envcheck.output.looked_at import Measured
 
 _MODEL_S = 30.0
+_PROBLEMS = {"absent": "not there", "unreadable": "not to be read", "error": f"not read in {_MODEL_S:g} s"}
 
 
 @click.command()
@@ -130,11 +131,11 @@ def _judge_here(
         progress=tell_stage,
     )
     tell_stage("")
-    device = shared_fingerprint(fingerprint)
+    device, (deployed, problem) = shared_fingerprint(fingerprint), _deployed(configuration)
     terms = terms_of(policy, reference, device, smoke.evidence)
     verdict = decide(
         judge(reference, device, smoke.evidence, policy),
-        DeviceReadings(result=result_of(smoke), model=_deployed(configuration)),
+        DeviceReadings(result=result_of(smoke), model=deployed, model_problem=problem),
         labels={},
         waivers=[],
         policy=policy,
@@ -148,14 +149,14 @@ def _judge_here(
     return verdict, title, Measured(reference.baseline, smoke.evidence, smoke.readings), terms.budget
 
 
-def _deployed(configuration: Configuration) -> str:
-    """Return the digest of the deployed model file, "" when none is configured or it can't be read."""
+def _deployed(configuration: Configuration) -> tuple[str, str]:
+    """Return the digest of the deployed model file and why it has none, both "" when none is configured."""
     from envcheck.facts.host import Host
     from envcheck.facts.model import read_digest
 
     if not configuration.model:
-        return ""
+        return "", ""
     found = read_digest(Host(), configuration.model, _MODEL_S)
     if found["status"] != "ok":
-        notice(f"the deployed model {configuration.model} is {found['status']}: it is not compared")
-    return str(found.get("sha256", ""))
+        return "", f"{configuration.model} is {_PROBLEMS[found['status']]}"
+    return str(found["sha256"]), ""

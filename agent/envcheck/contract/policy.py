@@ -49,7 +49,7 @@ class Timing(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
     `factor` times the median latency; a class that training has no figure for is not judged.
     """
 
-    factor: Annotated[float, Meta(gt=0)] = 2.0
+    factor: Annotated[float, Meta(gt=0, le=1e6)] = 2.0
     severity: Severity = "warn"
 
 

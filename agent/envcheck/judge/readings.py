@@ -26,12 +26,13 @@ class DeviceReadings(Value, frozen=True, kw_only=True):
     """What of a device changes by the minute: when it was last heard of, and its result's timings.
 
     `seen_at` is None when age does not count (two files beside each other). `model` is the digest of the
-    deployed model file, "" when that is not known.
+    deployed model file, "" when none is named; `model_problem` says why a named one could not be read.
     """
 
     seen_at: datetime | None = None
     result: Result | None = None
     model: str = ""
+    model_problem: str = ""
 
 
 def judge_readings(readings: DeviceReadings, terms: Terms) -> Iterator[Finding]:
@@ -51,7 +52,9 @@ def judge_readings(readings: DeviceReadings, terms: Terms) -> Iterator[Finding]:
         if limit is not None and (actual is None or not _keeps(name, measured, limit, terms.samples)):
             yield _beyond(name, limit, actual, readings.result, terms)
     yield from _slower_than_training(measured["p50_ms"], readings.result, terms)
-    if readings.model and terms.model and readings.model != terms.model:
+    if readings.model_problem:
+        yield _unread_model(readings.model_problem)
+    elif readings.model and terms.model and readings.model != terms.model:
         yield _another_model(readings.model, terms.model)
 
 
@@ -163,6 +166,17 @@ def _not_measured(name: str, result: Result | None) -> tuple[str, str]:
             "make a full run: no --quick, no `smoke_quick`",
         )
     return f"{label} was not measured", "run the model on the device: envcheck report --fresh"
+
+
+def _unread_model(problem: str) -> Finding:
+    return Finding(
+        rule="model",
+        path="readings.model",
+        severity="block",
+        unknown=True,
+        message=f"whether the deployed model file is the released one is not known: {problem}",
+        hint="name the right file (`model` in the configuration), and let this user read it",
+    )
 
 
 def _another_model(here: str, released: str) -> Finding:
