@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from litestar.testing import TestClient
 from support.collector import Device, Holder
 from support.postgres import Cluster
 from support.postgres import cluster as run_cluster
+from support.process import Process
 
 from envcheck_server.app import create_app
 from envcheck_server.service.services import Services, make_services
@@ -150,68 +146,8 @@ def collector(store: Store, settings: Settings) -> Iterator[Collector]:
         yield Collector(client, made[0], ahead)
 
 
-@dataclass
-class Process:
-    """A collector in a process of its own, over one database: a file of its directory unless it is named."""
-
-    directory: Path
-    flags: list[str] = field(default_factory=list)
-    process: subprocess.Popen[bytes] | None = None
-    url: str = ""
-    database: Path | str = ""
-
-    @property
-    def place(self) -> Path | str:
-        return self.database or self.directory / "collector.db"
-
-    @property
-    def environ(self) -> dict[str, str]:
-        return {**os.environ, "ENVCHECK_SERVER_DATABASE": str(self.place)}
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "envcheck_server", *arguments]
-        return subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=60)
-
-    def start(self) -> None:
-        ready = self.directory / "ready"
-        ready.unlink(missing_ok=True)
-        command = [
-            sys.executable,
-            "-m",
-            "envcheck_server",
-            "serve",
-            "--port",
-            "0",
-            "--ready-file",
-            str(ready),
-        ]
-        with (self.directory / "log").open("ab") as log:
-            self.process = subprocess.Popen([*command, *self.flags], env=self.environ, stderr=log)
-        deadline = time.monotonic() + 30
-        while not ready.exists():
-            assert self.process.poll() is None, (self.directory / "log").read_text()
-            assert time.monotonic() < deadline, "the collector does not come up"
-            time.sleep(0.02)
-        self.url = ready.read_text().strip()
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        assert self.process is not None
-        self.process.send_signal(number)
-        return self.process.wait(timeout=60)
-
-    def token(self, scope: str = "enroll", *options: str) -> str:
-        made = self.run("token", "create", "--scope", scope, *options)
-        assert made.returncode == 0, made.stderr
-        return made.stdout.strip()
-
-    def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=30, trust_env=False)
-
-
 @pytest.fixture
 def process(tmp_path: Path) -> Iterator[Process]:
     made = Process(tmp_path)
     yield made
-    if made.process is not None and made.process.poll() is None:
-        made.process.kill()
-        made.process.wait()
+    made.end()

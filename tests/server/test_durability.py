@@ -1,88 +1,73 @@
-"""What was acknowledged is there after the power is cut."""
+"""What was acknowledged is there after a kill, and what was taken in is answered before it stops."""
 
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
-import httpx
 import pytest
-from support.collector import Device, told
+from support.collector import Holder, make_bundle
+from support.postgres import own_server
+from support.process import Process
+from support.soak import Load, collector, kill_collector, kill_postgres, open_store
 
-from envcheck.contract.wire import ReportAnswer
-from envcheck_server.service.enrolment import EnrolmentService
-from envcheck_server.store.sqlite import open_sqlite
-
-
-def report_until_killed(device: Device, acknowledged: dict[str, int], enough: threading.Event) -> None:
-    with device.http:
-        while True:
-            report = device.compose()
-            try:
-                response = device.put_report(report)
-            except httpx.TransportError:
-                return
-            told(response, ReportAnswer)
-            acknowledged[device.name] = report.seq
-            if report.seq % 5 == 0:
-                enough.set()
+from envcheck.contract.canonical import digest
 
 
-def kill_and_look(process, rounds: int) -> None:
-    process.start()
-    token = process.token("enroll", "--uses", "1000")
-    devices = [Device(None, f"d-{number}") for number in range(6)]  # type: ignore[arg-type]
-    with process.client() as http:
-        for device in devices:
-            device.http = http
-            device.enrol(token)
-    store = open_sqlite(process.directory / "collector.db")
-    for device in devices:
-        EnrolmentService(store, lambda: int(time.time())).accept(device.name)
-    store.close()
-    acknowledged: dict[str, int] = {}
-    for turn in range(rounds):
-        if turn:
-            process.start()
-        enough = threading.Event()
-        threads = []
-        for device in devices:
-            device.http = process.client()
-            threads.append(threading.Thread(target=report_until_killed, args=(device, acknowledged, enough)))
-            threads[-1].start()
-        assert enough.wait(30)
-        assert process.stop(signal.SIGKILL) == -signal.SIGKILL
-        for thread in threads:
-            thread.join()
-        hold(process.directory / "collector.db", acknowledged, devices)
+@pytest.fixture
+def process(tmp_path: Path, place):
+    """A collector over each kind of store."""
+    with collector(tmp_path, place) as made:
+        yield made
 
 
-def hold(path: Path, acknowledged: dict[str, int], sent: list[Device]) -> None:
-    """Hold the database to what was acknowledged. What was sent may be stored without having been told."""
-    store = open_sqlite(path)
-    assert max(acknowledged.values()) >= 5
-    for device in sent:
-        row = store.devices.find(device.name)
-        assert row is not None
-        assert acknowledged.get(device.name, -1) <= row.seq <= device.seq, device.name
-    store.close()
-
-
-def test_kill_9_loses_nothing_that_was_acknowledged(process) -> None:
-    kill_and_look(process, 2)
+def test_kill_9_loses_nothing_that_was_acknowledged(process: Process) -> None:
+    found = kill_collector(process, 1, 6, lambda _: None)
+    assert (found.rounds, found.lost) == (1, 0)
+    assert found.acknowledged >= 6
 
 
 @pytest.mark.slow
-def test_kill_9_twenty_times(process) -> None:
-    kill_and_look(process, 20)
+def test_kill_9_twenty_times(process: Process) -> None:
+    found = kill_collector(process, 20, 16, lambda _: None)
+    assert (found.rounds, found.lost) == (20, 0)
+    assert found.resent > 0, "otherwise no report was ever under way"
 
 
+@pytest.mark.slow
+def test_a_crash_of_postgres_loses_nothing_and_needs_nobody(tmp_path: Path) -> None:
+    with own_server(fsync="on") as server, collector(tmp_path, server.url) as process:
+        found = kill_postgres(process, server, 3, 16, lambda _: None)
+    assert (found.rounds, found.lost) == (3, 0)
+    assert found.turned_away > 0, "otherwise nobody noticed"
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_what_is_lost_is_found(process: Process) -> None:
+    """The measure itself: a store that forgot a report is caught."""
+    process.start()
+    load = Load.enrol(process, 2)
+    load.start()
+    load.wait(4)
+    load.stop()
+    assert process.stop() == 0
+    assert load.lost() == set()
+    store = open_store(process.place)
+    with store._database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM changes WHERE device = 'soak-000' AND seq = 1")
+    store.close()
+    assert load.lost() == {("soak-000", 1)}
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("after_s", [0.3, 0.45, 0.6, 0.9])
-def test_sigterm_while_it_starts_is_not_forgotten(process, after_s: float) -> None:
+def test_sigterm_while_it_starts_is_not_forgotten(process: Process, after_s: float) -> None:
     command = [sys.executable, "-m", "envcheck_server", "serve", "--port", "0"]
     with (process.directory / "log").open("wb") as log:
         process.process = subprocess.Popen(command, env=process.environ, stderr=log)
@@ -91,22 +76,49 @@ def test_sigterm_while_it_starts_is_not_forgotten(process, after_s: float) -> No
     assert process.stop() in (0, -signal.SIGTERM)
 
 
-def test_sigterm_answers_what_it_took_in(process) -> None:
+def test_sigterm_under_load_answers_all_that_it_took_in(process: Process) -> None:
     process.start()
-    token = process.token("enroll", "--uses", "1")
-    with process.client() as http:
-        device = Device(http)
-        device.enrol(token)
-    device.http = process.client()
-    acknowledged: dict[str, int] = {}
-    enough = threading.Event()
-    thread = threading.Thread(target=report_until_killed, args=(device, acknowledged, enough))
-    thread.start()
-    assert enough.wait(30)
+    load = Load.enrol(process, 12)
+    load.start()
+    load.wait(36)
     assert process.stop() == 0
-    thread.join()
-    store = open_sqlite(process.directory / "collector.db")
-    row = store.devices.find(device.name)
-    assert row is not None
-    assert row.seq == acknowledged[device.name], "every stored report was acknowledged"
+    load.join()
+    assert load.wrong == []
+    assert load.lost() == set()
+    store = open_store(process.place)
+    last = {device.name: store.devices.find(device.name).seq for device in load.devices}
     store.close()
+    told = {name: max(seq for device, seq in load.acknowledged if device == name) for name in last}
+    assert last == told, "every stored report was acknowledged"
+
+
+def upload(process: Process, data: bytes, secret: str) -> socket.socket:
+    """Begin to send a bundle, and stop in its middle."""
+    place = urlsplit(process.url)
+    connection = socket.create_connection((place.hostname, place.port), timeout=30)
+    head = f"PUT /v1/bundles/{digest(data)} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n"
+    connection.sendall(f"{head}Authorization: Bearer {secret}\r\n\r\n".encode() + data[: len(data) // 2])
+    return connection
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_sigterm_lets_an_upload_end(process: Process) -> None:
+    process.start()
+    data, secret = make_bundle(providers=["x" * 300_000]), process.token("baseline:write")
+    stopped = threading.Event()
+    with upload(process, data, secret) as going_on, upload(process, data, secret) as given_up:
+        time.sleep(0.5)
+        thread = threading.Thread(target=lambda: (process.stop(), stopped.set()))
+        thread.start()
+        given_up.close()
+        time.sleep(0.5)
+        assert not stopped.is_set(), "it waits for what was begun"
+        going_on.sendall(data[len(data) // 2 :])
+        assert going_on.recv(65536).startswith(b"HTTP/1.1 200")
+        thread.join(30)
+    assert process.process is not None
+    assert process.process.returncode == 0
+    process.start()
+    with process.client() as http:
+        ci = Holder(http, secret)
+        assert ci.send("GET", f"/v1/bundles/{digest(data)}").content == data
