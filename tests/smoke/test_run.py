@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from onnx import TensorProto, helper
 from support.interpreters import interpreters, newest_onnxruntime, venv_with
 from support.tiny_models import (
     SAMPLES,
+    WEIGHTS,
     classifier,
     classifier_bundle,
     make_bundle,
@@ -23,12 +25,14 @@ from support.tiny_models import (
     value,
 )
 
+from envcheck.commands.common import open_bundle
 from envcheck.contract.baseline import OutputReference
-from envcheck.contract.bundle import Bundle
+from envcheck.contract.bundle import Bundle, build_bundle
 from envcheck.contract.document import decode, document_digest, encode
 from envcheck.contract.evidence import Evidence, Smoke
 from envcheck.errors import BadInput, MissingExtra, Undetermined
 from envcheck.facts.host import Target
+from envcheck.smoke import placing
 from envcheck.smoke.run import run_smoke
 
 X = {"x": SAMPLES}
@@ -311,6 +315,34 @@ def test_a_temporary_directory_that_cannot_be_used_is_told(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
     with pytest.raises(Undetermined, match="no temporary directory"):
+        smoke(digits)
+
+
+def test_a_bundle_that_changes_while_it_is_read_is_not_run(tmp_path: Path) -> None:
+    """Checked in its mapped file, altered there, and only then copied for the child."""
+    path = tmp_path / "tiny.envcheck"
+    made = classifier_bundle()
+    path.write_bytes(build_bundle("tiny@1", made.members))
+    opened = open_bundle(path)
+    before = path.read_bytes()
+    at = before.index(WEIGHTS.tobytes())
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(bytes(8))
+    told: list[str] = []
+    with pytest.raises(BadInput, match="was changed while it was read"):
+        smoke(opened, progress=told.append)
+    assert "session model" not in told
+
+
+def test_no_room_for_the_model_is_told(
+    digits: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(placing, "_write", full)
+    with pytest.raises(Undetermined, match=r"does not fit into .*: No space left on device"):
         smoke(digits)
 
 

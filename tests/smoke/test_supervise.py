@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 from support.tiny_models import SAMPLES, classifier, model_bytes, npz, reference_scores, value
 
+from envcheck.errors import BadInput
 from envcheck.facts.host import Target
 from envcheck.smoke.job import QUICK_TIMING, ChildRun, Job, SessionSpec
 from envcheck.smoke.outputs import load_run
@@ -236,6 +237,7 @@ def test_the_child_dies_with_the_agent(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     agent = f"""
 from pathlib import Path
+from envcheck.errors import BadInput
 from envcheck.facts.host import Target
 from envcheck.smoke.job import Job
 from envcheck.smoke.supervise import run_job
@@ -277,6 +279,44 @@ def test_stages_are_told_as_they_come(tmp_path: Path) -> None:
     workdir.mkdir()
     run_job(Job(models={}, inputs={}, sessions=[]), Target(), 60, workdir, progress=told.append)
     assert told == ["start", "import", "done"]
+
+
+def waiting(workdir: Path, place: Callable[[], None], deadline_s: float = 60) -> ChildRun:
+    """A job whose files come while the child imports its libraries."""
+    (workdir / "work").mkdir()
+    job = Job(
+        models={"model": str(workdir / "m.onnx")},
+        inputs={"golden": str(workdir / "golden.npz")},
+        sessions=[SessionSpec(name="model", model="model", inputs=["golden"], providers=CPU)],
+        wait=True,
+    )
+    return run_job(job, Target(), deadline_s, workdir / "work", place=place)
+
+
+def test_a_child_waits_for_what_is_still_being_placed(tmp_path: Path) -> None:
+    def place() -> None:
+        time.sleep(1.0)
+        (tmp_path / "m.onnx").write_bytes(classifier())
+        (tmp_path / "golden.npz").write_bytes(npz({"x": SAMPLES}))
+
+    done = waiting(tmp_path, place)
+    assert done.ending.status == "ok"
+    assert done.wall_ms > 1000
+
+
+def test_what_placing_raises_stops_the_child_and_is_raised(tmp_path: Path) -> None:
+    def place() -> None:
+        raise BadInput("it was changed")
+
+    begin = time.monotonic()
+    with pytest.raises(BadInput, match="it was changed"):
+        waiting(tmp_path, place)
+    assert time.monotonic() - begin < 10
+
+
+def test_files_that_never_come_end_at_the_deadline(tmp_path: Path) -> None:
+    done = waiting(tmp_path, lambda: time.sleep(2.5), deadline_s=1.5)
+    assert (done.ending.status, done.ending.stage) == ("timeout", "import")
 
 
 def endless() -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,23 @@ def read_file(path: Path, what: str, limit: int = MAX_FILE) -> bytes:
         raise BadInput(f"the {what} {path} can't be read: {error.strerror}") from None
 
 
+def view_file(path: Path, what: str, limit: int = MAX_FILE) -> memoryview:
+    """Return a view of a file that a person named, so that nothing large is copied; raises as `read_file`.
+
+    What can't be mapped (a pipe) is read.
+    """
+    from envcheck.transport.files import map_file
+
+    with suppress(OSError):
+        if path.is_file() and path.stat().st_size <= limit:
+            return map_file(path)
+    # Whatever is wrong, reading it says so.
+    return memoryview(read_file(path, what, limit))
+
+
 def open_bundle(path: Path) -> Bundle:
     """Open a bundle that a person named: it may be unsigned, but not damaged."""
-    return read_bundle(read_file(path, "bundle"), str(path), notice)
+    return read_bundle(view_file(path, "bundle"), str(path), notice)
 
 
 def find_policy(name: str) -> Policy:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Collection, Mapping
+from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -62,7 +63,7 @@ class Bundle:
 
     def __init__(
         self,
-        sha256: str,
+        data: bytes | memoryview,
         manifest_bytes: bytes,
         manifest: Manifest,
         members: Mapping[str, bytes],
@@ -70,13 +71,18 @@ class Bundle:
         source: str,
         notice: Notice | None,
     ) -> None:
-        self.sha256 = sha256
+        self._data = data
         self.manifest_bytes = manifest_bytes
         self.manifest = manifest
         self.members = members
         self.signature = signature
         self.source = source
         self._notice = notice
+
+    @cached_property
+    def sha256(self) -> str:
+        """The digest of the whole file; taken when it is first asked for."""
+        return sha256(self._data).hexdigest()
 
     def baseline(self) -> Baseline:
         """Decode the baseline; raises BadInput when it is not one, or not that of the manifest."""
@@ -160,7 +166,7 @@ def read_bundle(data: bytes | memoryview, source: str, notice: Notice | None = N
     if signature_bytes is not None:
         head[SIGNATURE] = signature_bytes
     check_archive(data, {**head, **dict(sorted(members.items()))}, source)
-    return Bundle(sha256(data).hexdigest(), manifest_bytes, manifest, members, signature, source, notice)
+    return Bundle(data, manifest_bytes, manifest, members, signature, source, notice)
 
 
 def _check_digests(members: Mapping[str, bytes], manifest: Manifest, source: str) -> None:

@@ -141,6 +141,8 @@ class Child:
     def work(self) -> None:
         """Import, run every session, look at what was loaded."""
         self.import_libraries()
+        if self.job["wait"]:
+            self.await_files()
         for number, spec in enumerate(self.job["sessions"]):
             entry: Dict[str, Any] = {"name": spec["name"]}
             self.result["sessions"].append(entry)
@@ -161,6 +163,12 @@ class Child:
             self.result["distributions"] = look.loaded_distributions(self.before)
         self.result["done"] = True
         self.save()
+
+    def await_files(self) -> None:
+        """Wait until models and inputs are in their places; the agent stops this process at the deadline."""
+        ready = os.path.join(os.path.dirname(self.out), "ready")
+        while not os.path.exists(ready):
+            time.sleep(0.001)
 
     def missing(self) -> Dict[str, List[str]]:
         """Name the libraries for want of which a provider that this build has did not come to be."""

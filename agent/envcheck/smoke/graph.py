@@ -26,16 +26,17 @@ _MAX_ELEMENTS = 1 << 48
 _EXTERNAL = 1
 
 
-def read_graph(model: bytes, source: str) -> Graph:
+def read_graph(model: bytes, source: str, *, sha256: str = "") -> Graph:
     """Read what the model needs; `source` names the file in errors. Raises BadInput when it is no ONNX model.
 
+    `sha256` is the model's digest where it has been taken already.
     Operators are counted in subgraphs and in the bodies of model-local functions too (a body once, calls
     of it not). `quantised` counts the nodes that multiply quantised numbers, see `count_schemes`.
     `parameters` counts the elements of all initialisers and constants, `weights` by their type. How many
     of them are subnormal is left to `envcheck.baseline.subnormals`: a device need not look at each.
     """
     try:
-        return _read(Message(model), model)
+        return _read(Message(model), model, sha256)
     except Malformed as error:
         raise BadInput(
             f"{source} is not an ONNX file: {error}",
@@ -43,7 +44,7 @@ def read_graph(model: bytes, source: str) -> Graph:
         ) from None
 
 
-def _read(message: Message, model: bytes) -> Graph:
+def _read(message: Message, model: bytes, sha256: str) -> Graph:
     body = message.message(7)
     ir_version = message.integer(1)
     if body is None or not 0 < ir_version < 1 << 31:
@@ -55,7 +56,7 @@ def _read(message: Message, model: bytes) -> Graph:
     weights = _weights(nodes)
     producer = f"{message.text(2)} {message.text(3)}".strip()
     return Graph(
-        sha256=digest(model),
+        sha256=sha256 or digest(model),
         size=len(model),
         ir_version=ir_version,
         producer=producer[:200],

@@ -72,7 +72,8 @@ class Job(Value, frozen=True, kw_only=True):
 
     `libraries` asks for the native libraries and thread pools that are loaded at the end, `distributions`
     for the canonical names of the distributions whose modules are. `heavy` are operators whose nodes are
-    named where they run elsewhere than on the first provider. `memory_limit_mb` bounds the address space
+    named where they run elsewhere than on the first provider. With `wait` the child imports its libraries and
+    then waits for models and inputs to be in their places. `memory_limit_mb` bounds the address space
     (never with CUDA, which reserves far more than it uses), `output_limit_mb` what may be written.
     """
 
@@ -82,6 +83,7 @@ class Job(Value, frozen=True, kw_only=True):
     libraries: bool = False
     distributions: bool = False
     heavy: list[str] = []
+    wait: bool = False
     memory_limit_mb: int | None = None
     output_limit_mb: int = 2048
 

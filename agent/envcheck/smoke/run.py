@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -29,6 +30,7 @@ from envcheck.smoke.job import QUICK_TIMING, ChildRun, Job, SessionResult, Sessi
 from envcheck.smoke.metrics import compare_batching, compare_outputs, measure_accuracy
 from envcheck.smoke.npz import load_npz, read_headers
 from envcheck.smoke.outputs import load_run
+from envcheck.smoke.placing import Part, place
 from envcheck.smoke.supervise import run_job
 from envcheck.smoke.timings import summarise, throughput
 
@@ -86,7 +88,7 @@ def run_smoke(
     golden = _open(bundle)
     requested = list(providers or golden.baseline.providers)
     blank = Evidence(
-        bundle=bundle.sha256,
+        bundle="",
         fingerprint=fingerprint,
         ending=_refusal(golden.external),
         requested=requested,
@@ -94,13 +96,26 @@ def run_smoke(
     measured_at = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     if golden.external:
         model = bundle.manifest.members[MODEL]
-        return Smoke(release=golden.baseline.release, measured_at=measured_at, evidence=blank, model=model)
+        refused = msgspec.structs.replace(blank, bundle=bundle.sha256)
+        return Smoke(release=golden.baseline.release, measured_at=measured_at, evidence=refused, model=model)
     start_numpy()
     before = read_counters(host.root)
     with _workdir() as workdir:
         threads = usable_cpus(host.root, target.affinity)
-        job = _job(bundle, golden, requested, quick, Path(workdir), threads, memory_limit_mb)
-        run = run_job(job, target, deadline_s, Path(workdir), progress=progress, host=host)
+        parts = _parts(bundle)
+        sessions = _sessions(golden.batching, requested, quick, threads)
+        job = _job(parts, sessions, Path(workdir), memory_limit_mb)
+        # Both take long where the model is large, and neither is needed before the child has imported.
+        Thread(target=lambda: bundle.sha256, daemon=True).start()
+        run = run_job(
+            job,
+            target,
+            deadline_s,
+            Path(workdir),
+            progress=progress,
+            host=host,
+            place=lambda: place(parts, Path(workdir), bundle.source),
+        )
         evidence = _evidence(blank, golden, run)
     return Smoke(
         release=golden.baseline.release,
@@ -141,7 +156,8 @@ def _open(bundle: Bundle) -> _Golden:
                 f"{bundle.source}: {REFERENCE} lacks the output {name!r}", "create the baseline anew"
             )
     # Not the baseline's word: what lies outside the file is decided by the file itself.
-    graph = read_graph(bundle.members[MODEL], f"{bundle.source}: {MODEL}")
+    digest = bundle.manifest.members[MODEL]
+    graph = read_graph(bundle.members[MODEL], f"{bundle.source}: {MODEL}", sha256=digest)
     batching = check_inputs(headers[INPUTS], graph.inputs, f"{bundle.source}: {INPUTS}")
     return _Golden(bundle, baseline, batching, graph.external_data)
 
@@ -166,33 +182,33 @@ def _workdir() -> tempfile.TemporaryDirectory[str]:
         ) from None
 
 
+def _parts(bundle: Bundle) -> dict[str, Part]:
+    """The files of a run by name: those of the bundle with the digests that were checked."""
+    models, inputs = canary_models(), canary_inputs()
+    return {
+        **{
+            f"{name}{Path(member).suffix}": Part(bundle.members[member], bundle.manifest.members[member])
+            for name, member in ((_MODEL, MODEL), (_GOLDEN, INPUTS))
+        },
+        **{f"{name}.onnx": Part(data) for name, data in models.items()},
+        **{f"{name}.npz": Part(data) for name, data in inputs.items()},
+    }
+
+
 def _job(
-    bundle: Bundle,
-    golden: _Golden,
-    providers: list[str],
-    quick: bool,
+    parts: Iterable[str],
+    sessions: list[SessionSpec],
     workdir: Path,
-    threads: int,
     memory_limit_mb: int | None,
 ) -> Job:
-    models = {_MODEL: bundle.members[MODEL], **canary_models()}
-    inputs = {_GOLDEN: bundle.members[INPUTS], **canary_inputs()}
-    places = {f"{name}.onnx": data for name, data in models.items()}
-    places |= {f"{name}.npz": data for name, data in inputs.items()}
-    try:
-        for name, data in places.items():
-            (workdir / name).write_bytes(data)
-    except OSError as error:
-        raise Undetermined(
-            f"the model does not fit into {workdir.parent}: {error.strerror}",
-            "set TMPDIR to a directory with room",
-        ) from None
+    files = [workdir / name for name in parts]
     return Job(
-        models={name: str(workdir / f"{name}.onnx") for name in models},
-        inputs={name: str(workdir / f"{name}.npz") for name in inputs},
-        sessions=_sessions(golden.batching, providers, quick, threads),
+        models={path.stem: str(path) for path in files if path.suffix == ".onnx"},
+        inputs={path.stem: str(path) for path in files if path.suffix == ".npz"},
+        sessions=sessions,
         libraries=True,
         heavy=sorted(HEAVY),
+        wait=True,
         memory_limit_mb=memory_limit_mb,
     )
 
@@ -227,6 +243,7 @@ def _evidence(blank: Evidence, golden: _Golden, run: ChildRun) -> Evidence:
     fallbacks = explain_fallbacks(requested, session.registered, result, run.stderr)
     found = msgspec.structs.replace(
         blank,
+        bundle=golden.bundle.sha256,
         ending=_ending(run, fallbacks, session),
         fallbacks=fallbacks,
         runtime=msgspec.structs.replace(result.runtime, options=session.options),

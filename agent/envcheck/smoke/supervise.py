@@ -15,10 +15,11 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import IO, Any
 
 import msgspec
@@ -48,12 +49,15 @@ def run_job(
     *,
     progress: Progress | None = None,
     host: Host | None = None,
+    place: Callable[[], None] | None = None,
 ) -> ChildRun:
     """Run `job` in `target` for at most `deadline_s` seconds and say how it ended; never raises for that.
 
     `workdir` is an existing private directory: the job, a copy of the child and the raw outputs are put
     there, and nothing else needs to be visible to the target but the models and inputs. `progress` is
-    called with each stage. Raises OSError only when `workdir` can't be written.
+    called with each stage. `place` puts the models and inputs of a job that waits for them in their places
+    while the child imports its libraries; what it raises stops the child and is raised here. Raises
+    OSError only when `workdir` can't be written.
     """
     begin = time.monotonic()
     host = host or Host()
@@ -61,7 +65,9 @@ def run_job(
     _prepare(job, target, deadline_s, workdir)
     # -B: a probe changes nothing on the host, so no compiled files appear in the application's environment.
     command = target.command("-B", str(workdir / "child.py"), str(workdir))
-    watch = _watch(command, target.variables(host), workdir, begin + deadline_s, progress)
+    watch = _Watch(progress)
+    with _placing(place, workdir, watch):
+        _watch(watch, command, target.variables(host), workdir, begin + deadline_s)
     outputs = workdir / "out"
     result = _read_result(outputs / "result.json")
     how = Exit(
@@ -81,6 +87,31 @@ def run_job(
         stderr=how.stderr,
         wall_ms=(time.monotonic() - begin) * 1000,
     )
+
+
+@contextmanager
+def _placing(place: Callable[[], None] | None, workdir: Path, watch: _Watch) -> Iterator[None]:
+    """Run `place` beside the child, tell the child when it is done, and raise what it raised."""
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            if place is not None:
+                place()
+            (workdir / "ready").touch()
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            failures.append(error)
+            watch.unplaced = True
+
+    if place is None:
+        yield
+        return
+    thread = Thread(target=work, daemon=True)
+    thread.start()
+    yield
+    thread.join()
+    if failures:
+        raise failures[0]
 
 
 def _prepare(job: Job, target: Target, deadline_s: float, workdir: Path) -> None:
@@ -135,6 +166,7 @@ class _Watch:
     stage: str = ""
     status: int | None = None
     timed_out: bool = False
+    unplaced: bool = False
     refused: Ending | None = None
     stderr: _Bounded = field(default_factory=_Bounded)
     partial: bytes = b""
@@ -152,13 +184,8 @@ class _Watch:
 
 
 def _watch(
-    command: list[str],
-    environ: dict[str, str],
-    workdir: Path,
-    deadline: float,
-    progress: Progress | None,
-) -> _Watch:
-    watch = _Watch(progress)
+    watch: _Watch, command: list[str], environ: dict[str, str], workdir: Path, deadline: float
+) -> None:
     try:
         process = subprocess.Popen(
             command,
@@ -177,7 +204,7 @@ def _watch(
             reason=reason,
             hint="check that --python names a program that this user may run",
         )
-        return watch
+        return
     with process:
         try:
             _pump(process, watch, deadline)
@@ -186,7 +213,6 @@ def _watch(
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
         watch.status = process.wait()
-    return watch
 
 
 def _pump(process: subprocess.Popen[bytes], watch: _Watch, deadline: float) -> None:
@@ -198,8 +224,8 @@ def _pump(process: subprocess.Popen[bytes], watch: _Watch, deadline: float) -> N
             selector.register(stream, selectors.EVENT_READ, sink)
         while process.poll() is None:
             left = deadline - time.monotonic()
-            if left <= 0:
-                watch.timed_out = True
+            if left <= 0 or watch.unplaced:
+                watch.timed_out = left <= 0
                 return
             if not selector.get_map():
                 _wait(process, left)
