@@ -31,6 +31,7 @@ def cases() -> list[Case]:
         *_saturation(),
         *_weights(),
         *_graphs(),
+        *_kernels(),
         *_another_model(),
         *_environments(),
         *_providers(),

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from case import FLOATS, QUANTISED, SATURABLE, SATURATING
 from draws import DRAWS, Drawn
-from environments import Environment, broken, fleet
+from environments import TRAINING, Environment, broken, fleet
 from judged import Judged, available
 from measure import TOLERANCES
 
@@ -32,7 +32,12 @@ def markdown(judged: Sequence[Judged], agent: str, drawn: Sequence[Drawn]) -> st
     ran = available(judged)
     made = datetime.now(timezone.utc).strftime("%Y-%m-%d")
     parts = [
-        [_HEAD.read_text().rstrip(), "", f"Made {made} on {_machine()}; agent sources {agent}.", ""],
+        [
+            _HEAD.read_text().rstrip().replace("{training}", TRAINING),
+            "",
+            f"Made {made} on {_machine()}; agent sources {agent}.",
+            "",
+        ],
         ["## Outcome", "", *_outcome(ran), ""],
         ["## Confusion matrix", "", *_matrix(ran), ""],
         ["## The usual tolerances on the same cells", "", *_tolerances(ran), ""],
