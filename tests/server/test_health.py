@@ -22,7 +22,7 @@ def test_a_store_that_can_not_be_written_is_not_ready(collector, monkeypatch, fa
     monkeypatch.setattr(collector.services.store, "check", broken)
     answer = http.request("GET", "/readyz")
     assert refused(answer, status).message == fault.message
-    assert ("Retry-After" in answer.headers) == (status == 503)
+    assert int(answer.headers["Retry-After"]) > 0
     assert http.request("GET", "/healthz").status_code == 200
     monkeypatch.undo()
     assert http.request("GET", "/readyz").json()["status"] == "ready"

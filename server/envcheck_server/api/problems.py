@@ -98,4 +98,6 @@ def _headers(error: EnvcheckError) -> dict[str, str] | None:
         return {"Connection": "close"}
     if isinstance(error, Busy):
         return {"Retry-After": str(error.retry_after_s)}
+    if isinstance(error, StoreFull):
+        return {"Retry-After": "60"}
     return {"Retry-After": "5"} if isinstance(error, StoreBusy) else None

@@ -121,7 +121,9 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
     url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     if settings.log_format == "json":
         # Whatever the level is: whoever starts a collector looks for it.
-        told = logging.LogRecord("envcheck_server", logging.INFO, __file__, 0, f"listening on {url}", (), None)
+        told = logging.LogRecord(
+            "envcheck_server", logging.INFO, __file__, 0, f"listening on {url}", (), None
+        )
         click.echo(JsonFormatter().format(told), err=True)
     else:
         click.echo(f"listening on {url}", err=True)
