@@ -1,10 +1,11 @@
 """Copy the files that `envcheck capture` reads from this device into a test fixture, without its identity.
 
-    python scripts/capture_host.py tests/hosts/NAME
+    python scripts/capture_host.py tests/hosts/NAME [--python /opt/app/venv/bin/python]
 
-What is copied is what a capture asked for, and nothing else. Serials, addresses, ids, host and user names,
-paths below /home and the like are replaced; look through the result before you share it all the same. Then
-the capture of the copy is held to that of the device.
+What is copied is what a capture asked for, and nothing else; with an interpreter also what it would import
+(`capture_host_python.py`). Serials, addresses, ids, host and user names, paths below /home and the like are
+replaced; look through the result before you share it all the same. Then the capture of the copy is held to
+that of the device.
 """
 
 from __future__ import annotations
@@ -15,18 +16,28 @@ import os
 import re
 import struct
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from envcheck.contract.fingerprint import Fingerprint, shared_fingerprint
-from envcheck.facts.auxv import make_auxv, parse_auxv
-from envcheck.facts.gather import capture
-from envcheck.facts.host import FILE_LIMIT, Host, Target
-from envcheck.facts.loader import ld_cache_paths
+from capture_host_python import kept, look, make_elf, shortened, texts_changed
 
-SECTIONS = ("system", "cpu", "memory", "cuda")
+from envcheck.contract.fingerprint import SECTION_NAMES, Fingerprint, shared_fingerprint
+from envcheck.facts.asking import Asking
+from envcheck.facts.auxv import make_auxv, parse_auxv
+from envcheck.facts.elf import parse_elf
+from envcheck.facts.gather import capture
+from envcheck.facts.host import FILE_LIMIT, Host, Target, resolve_target
+from envcheck.facts.interpreter import parse_answer
+from envcheck.facts.loader import ld_cache_paths
+from envcheck.facts.tree import ANSWER
+from envcheck.facts.variables import NOT_INHERITED, allowed
+
+# Of large environments the records take a megabyte each.
+_LIMIT = 64 * 1024 * 1024
+_DEADLINE_S = 60.0
 _PROCESS = ("/proc/self", "/proc/thread-self")
 # Of large folders only the names that a capture looks for are kept, of /dev only the nodes it asked about.
 _MANY = 64
@@ -47,6 +58,8 @@ class Asked:
     links: set[str] = field(default_factory=set)
     devices: set[str] = field(default_factory=set)
     answers: dict[str, bytes] = field(default_factory=dict)
+    # Of these the names are already those that a capture looks for.
+    searched: dict[str, list[str]] = field(default_factory=dict)
 
 
 def recording(asked: Asked) -> Host:
@@ -56,7 +69,7 @@ def recording(asked: Asked) -> Host:
         def read(self, path: str, limit: int = FILE_LIMIT, at: int = 0) -> bytes:
             data = super().read(path, limit, at)
             if at == 0:
-                asked.files[path] = data
+                asked.files[path] = _linkage(self, path) if shortened(path, data) else data
             return data
 
         def names(self, path: str) -> list[str]:
@@ -82,6 +95,22 @@ def recording(asked: Asked) -> Host:
     return Recorder(root=asked.root, environ=os.environ if live else {})
 
 
+def _linkage(host: Host, path: str) -> bytes:
+    elf = parse_elf(lambda at, length: Host.read(host, path, length, at) if at >= 0 else b"")
+    return make_elf(elf) if elf else b""
+
+
+def ask_python(asked: Asked, target: Target, host: Host, asking: Asking) -> None:
+    """Note what the target's interpreter told of itself, and the files of what it would import."""
+    told = parse_answer(asking.wait().stdout)
+    if told is None:
+        sys.exit(f"{target.python} gave no answer that can be read: see `envcheck capture --section python`")
+    looked = look(told, Host(host.base))
+    asked.files.update(looked.files)
+    asked.searched.update(looked.folders)
+    asked.answers[ANSWER] = kept(target.python, told, _anonymous_text)
+
+
 def scrub(path: str, data: bytes) -> bytes | None:
     """Return what of a file may leave the device; None to leave the file out."""
     for pattern, change in _SCRUBBED:
@@ -102,6 +131,17 @@ def anonymous(data: bytes) -> bytes:
         if len(name) >= 4 and name != "root":
             data = data.replace(name.encode(), b"device")
     return data
+
+
+def _anonymous_text(text: str) -> str:
+    return anonymous(text.encode("utf-8", "replace")).decode("utf-8", "replace")
+
+
+def _anonymous_json(data: bytes) -> bytes | None:
+    try:
+        return texts_changed(json.loads(data), _anonymous_text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _cpuinfo(data: bytes) -> bytes:
@@ -160,6 +200,9 @@ _SCRUBBED: list[tuple[str, Callable[[bytes], bytes | None]]] = [
     (r"/proc/thread-self/auxv", _auxv),
     (r"/etc/ld\.so\.cache", _ld_cache),
     (r"/run/\.containerenv|/\.dockerenv", _constant("")),
+    # Rows of a wheel, relative to it: changing one would change the build's identity.
+    (r".*\.dist-info/RECORD|.*/onnxruntime/capi/.*|.*\.(egg|whl|zip|pyz)", lambda data: data),
+    (r".*/direct_url\.json|/\.answers/(interpreter|variables)\.json", _anonymous_json),
     (r"/\.answers/nvml\.json", lambda data: _nvml(data) if data.startswith(b"{") else data),
 ]
 
@@ -167,13 +210,12 @@ _SCRUBBED: list[tuple[str, Callable[[bytes], bytes | None]]] = [
 def write_tree(asked: Asked, out: Path) -> None:
     """Write everything that was asked for below `out`."""
     for path, data in asked.files.items():
-        kept = scrub(path, data)
-        if kept is not None:
-            _write(_placed(asked, out, path), kept)
+        left = scrub(path, data)
+        if left is not None:
+            _write(_placed(asked, out, path), left)
     for name, data in asked.answers.items():
-        kept = scrub(f"/.answers/{name}", data)
-        if kept:
-            _write(out / ".answers" / name, kept)
+        if left := scrub(f"/.answers/{name}", data):
+            _write(out / ".answers" / name, left)
     _write(out / "etc/hostname", b"device\n")
     for path in asked.devices:
         _write(_placed(asked, out, path), b"")
@@ -182,16 +224,19 @@ def write_tree(asked: Asked, out: Path) -> None:
             _placed(asked, out, f"{path}/x")
     for folder, names in asked.folders.items():
         _write_names(asked, out, folder, names)
+    for folder, names in asked.searched.items():
+        _placed(asked, out, f"{folder}/x").parent.mkdir(parents=True, exist_ok=True)
+        _write_names(asked, out, folder, names, most=len(names))
 
 
-def _write_names(asked: Asked, out: Path, folder: str, names: list[str]) -> None:
+def _write_names(asked: Asked, out: Path, folder: str, names: list[str], most: int = _MANY) -> None:
     if folder in ("/dev", "/dev/nvgpu"):
         return
     place = _placed(asked, out, f"{folder}/x").parent
     for name in names:
         source = asked.root / folder.lstrip("/") / name
         copy = place / os.fsdecode(anonymous(os.fsencode(name)))
-        if (len(names) <= _MANY or name.startswith(_LOOKED_FOR)) and not os.path.lexists(copy):
+        if (len(names) <= most or name.startswith(_LOOKED_FOR)) and not os.path.lexists(copy):
             if source.is_dir():
                 copy.mkdir(parents=True)
             else:
@@ -249,6 +294,21 @@ def differences(device: Fingerprint, copy: Fingerprint) -> list[str]:
     ]
 
 
+def _target(python: str | None, host: Host) -> Target:
+    return resolve_target(python, None, host=host) if python else Target("")
+
+
+def _captured(asked: Asked, target: Target, host: Host) -> Fingerprint:
+    asking = Asking(target, host, time.monotonic() + _DEADLINE_S, SECTION_NAMES)
+    found = capture(target, host=host, deadline_s=_DEADLINE_S, asking=asking)
+    if host.live:
+        own = {key: value for key, value in allowed(os.environ).items() if key not in NOT_INHERITED}
+        asked.answers["variables.json"] = texts_changed(own, _anonymous_text)
+    if target.python:
+        ask_python(asked, target, host, asking)
+    return found
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Copy, then compare."""
     parser = argparse.ArgumentParser(
@@ -256,19 +316,26 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("folder", type=Path, help="the new fixture, like tests/hosts/my-device")
     parser.add_argument("--root", default="/", help="copy from a tree instead of this machine")
+    parser.add_argument("--python", help="an interpreter whose packages are copied too")
     parser.add_argument("--what", default="", help="one line that says what the device is")
     options = parser.parse_args(arguments)
     out: Path = options.folder / "root"
     if out.exists():
         parser.error(f"{out} is there already")
     asked = Asked(Path(options.root).resolve())
-    device = capture(Target(""), host=recording(asked), sections=SECTIONS)
+    host = recording(asked)
+    target = _target(options.python, host)
+    device = _captured(asked, target, host)
+    size = sum(map(len, asked.files.values()))
+    if size > _LIMIT:
+        parser.error(f"too much to copy: {size / 2**20:.0f} MiB of at most {_LIMIT / 2**20:.0f}")
     write_tree(asked, out)
     what = options.what or "A device."
     (options.folder / "SOURCE.md").write_text(
         f"{what}\n\nCaptured from it by scripts/capture_host.py on {date.today()}; identities are replaced.\n"
     )
-    copy = capture(Target(""), host=Host(root=out.resolve(), environ={}), sections=SECTIONS)
+    tree = Host(root=out.resolve(), environ={})
+    copy = capture(_target(_anonymous_text(target.python), tree), host=tree)
     found = differences(device, copy)
     for line in found:
         print(f"differs: {line}", file=sys.stderr)

@@ -6,13 +6,19 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import sys
+import zipfile
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from envcheck.contract.fingerprint import shared_fingerprint
+from envcheck.cli import envcheck, run_cli
+from envcheck.contract.document import decode
+from envcheck.contract.fingerprint import SECTION_NAMES, Fingerprint, shared_fingerprint
 from envcheck.facts.gather import capture
 from envcheck.facts.host import Host, Target
 
@@ -21,6 +27,9 @@ HOSTS = ROOT / "tests" / "hosts"
 
 
 def script() -> ModuleType:
+    # As when it is run: what lies beside it can be imported.
+    if str(ROOT / "scripts") not in sys.path:
+        sys.path.append(str(ROOT / "scripts"))
     spec = importlib.util.spec_from_file_location("capture_host", ROOT / "scripts" / "capture_host.py")
     assert spec is not None
     assert spec.loader is not None
@@ -48,7 +57,7 @@ def test_this_machines_copy_tells_what_the_machine_tells(
 ) -> None:
     assert capture_host.main([str(tmp_path / "one"), "--what", "The machine of a test."]) == 0
     root = tmp_path / "one" / "root"
-    found = capture(Target(""), host=Host(root=root, environ={}), sections=capture_host.SECTIONS)
+    found = capture(Target(""), host=Host(root=root, environ={}), sections=SECTION_NAMES)
     assert found.sections["cpu"].status == "ok"
     assert (tmp_path / "one" / "SOURCE.md").read_text().startswith("The machine of a test.\n\nCaptured")
     written = contents(root)
@@ -60,6 +69,88 @@ def test_this_machines_copy_tells_what_the_machine_tells(
     assert all(os.path.commonpath([root, path.resolve()]) for path in root.rglob("*"))
 
 
+SECRET = "s3cr3t-of-somebody"
+
+
+def serving(folder: Path, make_venv: Callable[..., str], make_wheel: Callable[..., Path]) -> str:
+    """A virtual environment with the onnxruntime of these tests, and one distribution of every other kind."""
+    python = make_venv(folder / "venv", make_wheel(folder, "alpha", "1.0"), make_wheel(folder, "beta", "2.0"))
+    site = next((folder / "venv/lib").glob("python3*/site-packages"))
+    own = Path(str(find_spec("onnxruntime").origin)).parent  # type: ignore[union-attr]
+    shutil.copytree(own / "capi", site / "onnxruntime/capi")
+    shutil.copy(own / "__init__.py", site / "onnxruntime")
+    (info,) = own.parent.glob("onnxruntime-*.dist-info")
+    shutil.copytree(info, site / info.name)
+    url = {
+        "url": f"https://user:{SECRET}@example.org/a.git",
+        "vcs_info": {"vcs": "git", "commit_id": "c0ffee"},
+    }
+    (site / "alpha-1.0.dist-info/direct_url.json").write_text(json.dumps(url))
+    (site / "alpha-1.0.dist-info/METADATA").write_text(f"Name: alpha\nVersion: 1.0\nAuthor: {SECRET}\n")
+    (site / "gamma-3.0.egg-info").write_text("Name: gamma\nVersion: 3.0\n")
+    (site / "delta.egg-link").write_text("/srv/delta\n")
+    (site / "beta/_vendor/epsilon-4.0.dist-info").mkdir(parents=True)
+    with zipfile.ZipFile(site / "zeta-5.0-py3.egg", "w", zipfile.ZIP_DEFLATED) as egg:
+        egg.writestr("EGG-INFO/PKG-INFO", "Name: zeta\nVersion: 5.0\n")
+        egg.writestr("zeta/__init__.py", f"password = '{SECRET}'\n" * 1000)
+    (site / "a.pth").write_text(f"import os; secret = '{SECRET}'\n{site}/zeta-5.0-py3.egg\n")
+    (folder / "venv/conda-meta").mkdir()
+    channel = {
+        "channel": f"https://conda.example.org/t/{SECRET}/main",
+        "subdir": "linux-64",
+        "files": ["lib/x.so"],
+    }
+    (folder / "venv/conda-meta/libeta-6.0-h1_0.json").write_text(json.dumps(channel))
+    return python
+
+
+def test_the_copy_of_an_interpreter_is_small_and_tells_what_it_tells(
+    capture_host: ModuleType,
+    tmp_path: Path,
+    venv: Callable[..., str],
+    wheel: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    python = serving(tmp_path, venv, wheel)
+    assert capture_host.main([str(tmp_path / "copy"), "--python", python]) == 0, capsys.readouterr().err
+    root = tmp_path / "copy/root"
+
+    def told(*options: str) -> Fingerprint:
+        capsys.readouterr()
+        assert run_cli(envcheck, ["capture", "--json", "--python", python, *options]) == 0
+        return decode(capsys.readouterr().out.encode(), Fingerprint, "captured")
+
+    device, copy = told(), told("--root", str(root))
+    assert copy.digest == device.digest
+    assert {
+        name: section.status for name, section in copy.sections.items() if name != "cuda"
+    } == dict.fromkeys(set(SECTION_NAMES) - {"cuda"}, "ok")
+    packages = copy.sections["packages"].shared
+    assert packages.keys() == {"alpha", "beta", "gamma", "libeta", "onnxruntime", "zeta"}
+    assert packages["alpha"]["source"]["commit"] == "c0ffee"
+    assert packages["beta"]["vendored"] == {"epsilon": "4.0"}
+    assert copy.sections["python"].shared["hooks"] == ["a.pth"]
+    assert copy.sections["onnxruntime"].shared["libraries"]
+    assert SECRET not in contents(root)
+    assert sum(path.lstat().st_size for path in root.rglob("*") if path.is_file()) < 2**20
+
+
+def test_the_variables_of_a_tree_are_those_that_were_captured_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not those of whoever reads an image on another machine."""
+    (tmp_path / "usr/lib/python3.11").mkdir(parents=True)
+    (tmp_path / ".answers").mkdir()
+    monkeypatch.setenv("ORT_READER", "1")
+    for kept, expected in ((b"", {}), (b"[1", {}), (b'{"ORT_DEVICE":"2"}', {"ORT_DEVICE": "2"})):
+        (tmp_path / ".answers/variables.json").write_bytes(kept)
+        assert (
+            run_cli(envcheck, ["capture", "--json", "--root", str(tmp_path), "--section", "variables"]) == 0
+        )
+        found = json.loads(capsys.readouterr().out)["sections"]["variables"]["shared"]
+        assert found.get("values", {}) == expected
+
+
 def test_the_copy_of_a_tree_shares_its_digest_and_none_of_its_identity(
     capture_host: ModuleType, device: str, tmp_path: Path
 ) -> None:
@@ -67,9 +158,7 @@ def test_the_copy_of_a_tree_shares_its_digest_and_none_of_its_identity(
     assert capture_host.main([str(tmp_path / "copy"), "--root", str(source)]) == 0
     copy = tmp_path / "copy" / "root"
     first, second = (
-        shared_fingerprint(
-            capture(Target(""), host=Host(root=root, environ={}), sections=capture_host.SECTIONS)
-        )
+        shared_fingerprint(capture(Target(""), host=Host(root=root, environ={}), sections=SECTION_NAMES))
         for root in (source, copy)
     )
     assert first.digest == second.digest

@@ -137,6 +137,17 @@ class Host(Frozen):
         except OSError:
             return b""
 
+    def variables(self) -> dict[str, str]:
+        """Return the variables that a process inherits here; of a tree those that were captured with it."""
+        if self.live:
+            return dict(self.environ)
+        import msgspec
+
+        try:
+            return msgspec.json.decode(self.answer("variables.json", lambda: b""), type=dict[str, str])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return {}
+
     def may_open(self, path: str) -> bool:
         """Whether this process may read and write the file. A captured tree answers for its own files."""
         return os.access(self._real(path), os.R_OK | os.W_OK, effective_ids=True)

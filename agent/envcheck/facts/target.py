@@ -108,7 +108,7 @@ class Target(Frozen):
     def variables(self, host: Host) -> dict[str, str]:
         """Return the variables that a process of this target has."""
         if self.environ is None:
-            return dict(host.environ)
+            return host.variables()
         return {"PATH": DEFAULT_PATH, **self.environ}
 
     def starting(self, host: Host) -> dict[str, str]:

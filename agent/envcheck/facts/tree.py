@@ -11,8 +11,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import msgspec
+
 from envcheck.facts.executable import HEADER_BYTES, Executable, parse_executable
 from envcheck.facts.host import Host, Target
+from envcheck.facts.interpreter import Interpreter
 
 _LIBRARY = re.compile(r"(python|pypy)(3\.\d{1,2})t?")
 _SUFFIX = re.compile(r"\.((?:cpython|pypy)[\w.-]*)\.so")
@@ -20,6 +23,14 @@ _EMBEDDED_LIMIT = 64 * 1024 * 1024
 # Where a login shell or a unit would find python3, in that order.
 _BINARIES = ("/usr/local/bin", "/usr/bin", "/bin")
 _LIBRARIES = ("lib", "lib64")
+ANSWER = "interpreter.json"
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """An answer that a captured tree keeps: of which interpreter, and what it told of itself and its path."""
+
+    python: str
+    told: Interpreter
 
 
 def find_interpreter(host: Host) -> str:
@@ -39,7 +50,7 @@ def find_interpreter(host: Host) -> str:
 
 def is_installed(python: str, host: Host) -> bool:
     """Whether the library of an interpreter is there; the program itself may not have been captured."""
-    return bool(_layout(python, host).library)
+    return _kept(python, host) is not None or bool(_layout(python, host).library)
 
 
 def why_not_run(path: str, host: Host) -> str:
@@ -59,7 +70,14 @@ def why_not_run(path: str, host: Host) -> str:
 
 
 def known(target: Target, host: Host) -> str:
-    """Return the probe's order: root, search path, and what is known of the interpreter, as JSON."""
+    """Return the probe's order: root, search path, and what is known of the interpreter, as JSON.
+
+    What a captured tree keeps of the interpreter's own answer is known; else its files tell.
+    """
+    kept = _kept(target.python, host) if target.isolated else None
+    if kept is not None:
+        order = {"root": host.tree, "path": kept.path, "sites": [], "interpreter": msgspec.to_builtins(kept)}
+        return json.dumps(order)
     layout = _layout(target.python, host)
     built = _executable(host, target.python)
     first = [] if target.isolated else target.starting(host).get("PYTHONPATH", "").split(":")
@@ -85,6 +103,15 @@ def known(target: Target, host: Host) -> str:
     path = [*(folder for folder in first if folder), *layout.standard]
     order = {"root": host.tree, "path": path, "sites": layout.sites, "interpreter": interpreter}
     return json.dumps(order)
+
+
+def _kept(python: str, host: Host) -> Interpreter | None:
+    """Return what the interpreter told when this tree was captured, None when it holds no such answer."""
+    try:
+        found = msgspec.json.decode(host.answer(ANSWER, lambda: b""), type=Kept)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return found.told if found.python == python else None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ _NAMES = {
 }  # fmt: skip
 _SECRET = ("KEY", "TOKEN", "SECRET", "PASS", "CRED")
 # An isolated interpreter does not see PYTHON*; locale and zone then belong to whoever called the agent.
-_NOT_INHERITED = {"PYTHONHASHSEED", "PYTHONPATH", "TZ", "LANG", "LC_ALL"}
+NOT_INHERITED = {"PYTHONHASHSEED", "PYTHONPATH", "TZ", "LANG", "LC_ALL"}
 # CUDA takes the first digits of an identity for the whole.
 _UUID = re.compile(r"\b(GPU|MIG)-(?:GPU-)?[0-9A-Fa-f][0-9A-Fa-f/-]*")
 _VALUE_LIMIT = 4096
@@ -90,7 +90,7 @@ def gather(scene: Scene) -> Section:
         return section({}, device, readings, status="skipped", reason=_NOBODY)
     found = allowed(target.variables(scene.host))
     if target.environ is None:
-        found = {name: value for name, value in found.items() if name not in _NOT_INHERITED}
+        found = {name: value for name, value in found.items() if name not in NOT_INHERITED}
     prefix = _prefix(target.python)
     shared = {name: without_device(value, prefix) for name, value in found.items()}
     problem = target.unit.problem if target.unit else None
