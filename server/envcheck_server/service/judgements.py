@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
 from envcheck.contract.baseline import Baseline
 from envcheck.contract.document import Document, decode, encode
 from envcheck.contract.evidence import Evidence
-from envcheck.contract.fingerprint import Fingerprint, SectionDigests, SharedFingerprint, SharedSection
+from envcheck.contract.fingerprint import (
+    SECTION_NAMES,
+    Fingerprint,
+    SectionDigests,
+    SharedFingerprint,
+    SharedSection,
+)
 from envcheck.contract.fingerprint import shared_fingerprint as shared_of
 from envcheck.contract.policy import Policy
 from envcheck.contract.verdict import Finding, Findings
@@ -149,12 +155,25 @@ def _judge_one(
 ) -> list[Finding] | None:
     """Judge one environment; None where that fails: one odd device must not take the gate from the others."""
     try:
-        return judge(held.reference, device, evidence, held.policy)
+        return [*judge(held.reference, device, evidence, held.policy), *_unknown_sections(device)]
     except Exception:  # noqa: BLE001  (logged, and told as unknown)
         _LOG.exception(
             "fingerprint %s could not be judged against %s", case.fingerprint, held.release.release
         )
         return None
+
+
+def _unknown_sections(device: SharedFingerprint | None) -> Iterator[Finding]:
+    """Yield what a newer agent tells and no rule here can be about: it is kept, and never taken for well."""
+    for name in sorted(set(device.sections) - set(SECTION_NAMES) if device else ()):
+        yield Finding(
+            rule=name[:80],
+            path=name[:80],
+            severity="info",
+            unknown=True,
+            message="this collector does not know this kind of section; it was not judged",
+            hint="upgrade envcheck-server",
+        )
 
 
 def _not_arrived(finding: Finding) -> Finding:

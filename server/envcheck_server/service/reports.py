@@ -102,12 +102,25 @@ def judge_receipt(device: Device | None, new: NewReport) -> Receipt:
         receipt = "state"
     elif device.epoch != new.epoch:
         receipt = "epoch"
-    elif new.seq <= device.seq:
-        known = new.report == device.report and new.seq == device.seq
-        receipt = "repeated" if known else "forked" if new.seq == device.seq else "older"
-    elif device.hardware and new.hardware and device.hardware != new.hardware:
+    elif new.seq == device.seq:
+        receipt = "repeated" if new.report == device.report else "forked"
+    elif new.seq < device.seq:
+        # One that was sent before, however late it comes, must not accuse anybody.
+        receipt = "clone" if _moved(device, new) and _signed_later(device, new) else "older"
+    elif _moved(device, new):
         receipt = "clone"
     return receipt
+
+
+def _moved(device: Device, new: NewReport) -> bool:
+    return bool(device.hardware and new.hardware and device.hardware != new.hardware)
+
+
+def _signed_later(device: Device, new: NewReport) -> bool:
+    """Tell whether a report was signed after the last stored one, by the clock of whoever signed."""
+    if device.received_at is None:
+        return False
+    return new.received_at - new.clock_offset > device.received_at - device.clock_offset
 
 
 def make_statement(report: Report) -> Statement:
@@ -152,13 +165,22 @@ def _json(value: object) -> str:
     return msgspec.json.encode(value).decode("utf-8")
 
 
+def _why_older(device: Device, new: NewReport) -> str:
+    """Say what made a number go back, as far as that is known."""
+    if not _signed_later(device, new):
+        return ": it is late, or repeated"
+    if device.hardware and device.hardware == new.hardware:
+        return ", on the same hardware: this device was set back to an older copy of itself (a re-image)"
+    return ": this device was set back to an older copy of itself, or another machine has its key"
+
+
 def _refusal(new: NewReport, device: Device, receipt: Receipt) -> Conflict:
     name = device.device
     reasons = {
         "clone": "it reports from other hardware than it enrolled with",
         "forked": f"another report {new.seq} was stored: two machines use one key",
         "epoch": f"the report is of epoch {new.epoch}, the device in epoch {device.epoch}",
-        "older": f"report {new.seq} comes after report {device.seq} was stored",
+        "older": f"report {new.seq} comes after report {device.seq} was stored{_why_older(device, new)}",
     }
     if receipt in CLONED:
         return Conflict(
