@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from envcheck.contract.bundle import Bundle
     from envcheck.contract.evidence import Smoke
     from envcheck.contract.fingerprint import Fingerprint
+    from envcheck.facts.host import Target
 
 
 _FILE = click.Path(path_type=Path)
@@ -77,8 +78,7 @@ def smoke(
       envcheck smoke digits@1.3.envcheck --shadow digits@1.4.envcheck --inputs recorded/ --min-agreement 0.99
     """
     from envcheck.contract.document import encode
-    from envcheck.facts.gather import capture
-    from envcheck.smoke.run import require_deadline, run_smoke
+    from envcheck.smoke.run import require_deadline
 
     configuration = load_configuration(config)
     beside = shadow_options(shadow, inputs, min_agreement)
@@ -97,15 +97,8 @@ def smoke(
             as_json=as_json,
             output=output,
         )
-    fingerprint = capture(target)
-    measured = run_smoke(
-        opened,
-        target,
-        fingerprint=fingerprint.digest,
-        providers=providers or None,
-        quick=quick or configuration.smoke_quick,
-        deadline_s=limit,
-        progress=tell_stage,
+    measured, fingerprint = _run(
+        opened, target, providers=providers, quick=quick or configuration.smoke_quick, deadline_s=limit
     )
     tell_stage("")
     measured = _classed(measured, opened, fingerprint)
@@ -118,6 +111,33 @@ def smoke(
     if opened.signature is None:
         notice(f"{bundle} is not signed; devices run it from a collector only when it is")
     return EXIT_PASS if measured.evidence.ending.status == "ok" else EXIT_FAIL
+
+
+def _run(
+    bundle: Bundle, target: Target, *, providers: tuple[str, ...], quick: bool, deadline_s: float
+) -> tuple[Smoke, Fingerprint]:
+    """Run the model and capture the machine side by side: what is captured is needed only in the end."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from msgspec.structs import replace
+
+    from envcheck.facts.gather import capture
+    from envcheck.smoke.run import run_smoke
+
+    with ThreadPoolExecutor(1) as executor:
+        capturing = executor.submit(capture, target)
+        measured = run_smoke(
+            bundle,
+            target,
+            fingerprint="",
+            providers=providers or None,
+            quick=quick,
+            deadline_s=deadline_s,
+            progress=tell_stage,
+        )
+        fingerprint = capturing.result()
+    evidence = replace(measured.evidence, fingerprint=fingerprint.digest)
+    return replace(measured, evidence=evidence), fingerprint
 
 
 def _classed(measured: Smoke, bundle: Bundle, fingerprint: Fingerprint) -> Smoke:
