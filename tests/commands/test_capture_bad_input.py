@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -243,6 +244,72 @@ def test_whoever_has_to_be_asked_first_is_bounded_too(
     assert run(option, "no-such-app", "--deadline", "1") == 2
     assert time.monotonic() - begun < 4
     assert "no-such-app" in capsys.readouterr().err
+
+
+@pytest.fixture
+def hanging(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file in a folder that answers nothing any more, as on a network mount whose server is gone."""
+    released = threading.Event()
+    folder = tmp_path / "hanging"
+    folder.mkdir()
+
+    def hang(path: object) -> None:
+        if isinstance(path, (str, Path)) and str(path).startswith(str(folder)):
+            released.wait(60)
+
+    def slow(real: Callable[..., object]) -> Callable[..., object]:
+        def call(path: object, *arguments: object, **options: object) -> object:
+            hang(path)
+            return real(path, *arguments, **options)
+
+        return call
+
+    for name in ("lstat", "stat", "open", "access", "listdir", "scandir"):
+        monkeypatch.setattr(os, name, slow(getattr(os, name)))
+    monkeypatch.setattr(Path, "iterdir", slow(Path.iterdir))
+    yield folder / "file"
+    released.set()
+
+
+def test_a_mount_that_hangs_costs_the_interpreters_sections_only(
+    bounded: Callable[..., dict[str, dict[str, str]]], hanging: Path
+) -> None:
+    found = bounded("--python", str(hanging))
+    for name in ("python", "packages", "onnxruntime"):
+        assert (found[name]["status"], "mount that hangs" in found[name]["reason"]) == ("error", True)
+        assert str(hanging) not in found[name]["reason"]
+    assert {found[name]["status"] for name in ("system", "cpu", "memory", "variables")} == {"ok"}
+
+
+def test_a_model_on_a_mount_that_hangs(
+    bounded: Callable[..., dict[str, dict[str, str]]], hanging: Path
+) -> None:
+    found = bounded("--model", str(hanging))
+    assert found["variables"]["readings"] == {"model": {"status": "error"}}
+    assert {section["status"] for name, section in found.items() if name != "cuda"} == {"ok"}
+
+
+def test_a_root_on_a_mount_that_hangs(hanging: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    begun = time.monotonic()
+    assert run("--root", str(hanging.parent), "--deadline", "1") == 3
+    assert time.monotonic() - begun < 3
+    assert f"{hanging.parent} did not answer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [(), ("--python", sys.executable)])
+def test_variables_that_nobody_writes(
+    tmp_path: Path, more: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A named pipe blocks whoever opens it, until somebody writes."""
+    pipe = tmp_path / "app.env"
+    os.mkfifo(pipe)
+    begun = time.monotonic()
+    assert run("--env-file", str(pipe), *more, "--deadline", "1") == 3
+    assert time.monotonic() - begun < 3
+    said = capsys.readouterr().err
+    assert str(pipe) in said
+    assert "did not answer" in said
+    os.close(os.open(pipe, os.O_RDWR | os.O_NONBLOCK))
 
 
 def test_named_pipes_in_the_place_of_files_of_a_tree(

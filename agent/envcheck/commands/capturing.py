@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 import sys
 
-from envcheck.errors import BadInput
+from envcheck.errors import BadInput, Undetermined
 
 # Not from `typing`: nothing that can wait is imported before the interpreter is asked.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
-    from typing import Any
+    from typing import Any, TypeVar
 
     from envcheck.contract.fingerprint import Fingerprint
     from envcheck.facts.host import Host, Target
 
+    Found = TypeVar("Found")
+
 _DEADLINE_S = 20.0
+# Of the time left, what finding the target may take: the sections need the rest.
+_SHARE = 0.6
+_WHOLE = 1.25
 FORMATS = ("text", "json", "cyclonedx", "requirements", "pylock")
 # Known here too, so that a machine without a configuration imports nothing to find that out.
 CONFIGURATION = "/etc/envcheck/config.yaml"
@@ -107,10 +113,12 @@ def _target(named: dict[str, str | None], until: float) -> tuple[Host, Target]:
 
     Whoever has to be asked for it (systemd, an engine) may take until `until`, in monotonic seconds.
     """
-    from envcheck.facts.host import Host, Target, resolve_target
+    from envcheck.facts.host import Host, Target
 
     root = named.get("root")
-    host = Host(until=until) if root is None else Host(root=_directory(root), until=until)
+    host = Host(until=until)
+    if root is not None:
+        host = Host(root=_answered(root, until, lambda: _directory(root)), until=until)
     # A tree is another machine than the one that this one's configuration is about.
     configured = _configured(named.get("config")) if host.live or named.get("config") else {}
     if named.get("container"):
@@ -121,7 +129,7 @@ def _target(named: dict[str, str | None], until: float) -> tuple[Host, Target]:
     if host.live and not any(chosen.values()) and not named.get("container"):
         target = Target()
     else:
-        target = resolve_target(**chosen, container=named.get("container"), host=host, on_disk=True)
+        target = _resolved({**chosen, "container": named.get("container")}, host)
     if given := named.get("model"):
         _require_file(target, host, given)
     model = given or configured.get("model")
@@ -130,6 +138,40 @@ def _target(named: dict[str, str | None], until: float) -> tuple[Host, Target]:
     # Sections may be gathered from elsewhere than from the present directory.
     whole = os.path.abspath(model) if host.live else model  # noqa: PTH100 links stay as they are
     return host, target.changed(model=whole)
+
+
+def _resolved(chosen: dict[str, str | None], host: Host) -> Target:
+    """Find the target, which may lie where nothing answers: then the other sections are told all the same."""
+    from envcheck.facts.host import Target, resolve_target
+
+    def resolve() -> Target:
+        return resolve_target(**chosen, host=host, on_disk=True)
+
+    named = [name for name in chosen.values() if name]
+    python = chosen["python"]
+    # Whoever is asked for these is held to the deadline anyway.
+    share = _WHOLE if chosen["unit"] or chosen["container"] else _SHARE
+    try:
+        return _answered(" ".join(named) or str(host.root), host.until, resolve, share)
+    except Undetermined:
+        if python is None or named != [python] or not host.live:
+            raise
+        return Target(python, silent=True)
+
+
+def _answered(name: str, until: float, work: Callable[[], Found], share: float = _SHARE) -> Found:
+    """Return what `work` returns, unless it takes most of the time there is: files on a mount that hangs."""
+    import time
+
+    from envcheck.facts.patience import within
+
+    seconds = max(0.05, until - time.monotonic()) * share
+    try:
+        return within(seconds, work)
+    except TimeoutError:
+        raise Undetermined(
+            f"{name} did not answer in {seconds:.3g} s", "does it lie on a network mount that hangs?"
+        ) from None
 
 
 def _require_file(target: Target, host: Host, path: str) -> None:
@@ -141,7 +183,9 @@ def _require_file(target: Target, host: Host, path: str) -> None:
         )
     where = f" in the container {container.name}" if container else ""
     try:
-        target.seen_from(host).read(path, 1)
+        _answered(path, host.until, lambda: target.seen_from(host).read(path, 1))
+    except Undetermined:
+        return  # a reading says so
     except OSError as error:
         raise BadInput(
             f"the model {path}{where} can't be read: {error.strerror}", "name the deployed file"

@@ -41,7 +41,7 @@ class Asking:
         self._begun: Begun | None = None
         self._ended: Ended | None = None
         # What has to be read first for a tree may hang (a network mount): that is left to who waits.
-        if self.asked and not target.unasked and not ASKING_SECTIONS.isdisjoint(sections):
+        if self.asked and not (target.unasked or target.silent) and not ASKING_SECTIONS.isdisjoint(sections):
             self._begun = self._begin()
 
     @property

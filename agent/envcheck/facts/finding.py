@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -58,7 +59,14 @@ def find_python(python: str, host: Host) -> str:
         raise BadInput(f"the interpreter {python} is not a file", hint)
     if not os.access(path, os.X_OK):
         raise BadInput(f"the interpreter {python} may not be executed by this user", hint)
+    _touch(path)
     return path
+
+
+def _touch(path: str) -> None:
+    """Read a little of a file: where that hangs it hangs in this thread, and starting it in all of them."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        file.read(1)
 
 
 def checked(target: Target, host: Host, *, on_disk: bool = False) -> Target:

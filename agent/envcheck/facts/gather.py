@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DEADLINE_S = 20.0
 # A section gets this share of the whole deadline before the next one is begun; it goes on beside it.
 _PATIENCE = 1 / 20
+_SILENT = "the interpreter's files do not answer: do they lie on a network mount that hangs?"
 
 
 def capture(
@@ -43,9 +44,7 @@ def capture(
     """
     host = host or Host()
     deadline = time.monotonic() + deadline_s
-    told = _Told(
-        asking or Asking(target, host, deadline, sections), target.unit.closed if target.unit else ""
-    )
+    told = _Told(asking or Asking(target, host, deadline, sections), target)
     # The interpreter takes its time to start: the sections are imported meanwhile.
     from envcheck.facts.section import Scene
 
@@ -64,8 +63,9 @@ def capture(
 class _Told:
     """The interpreter's answer, read once by whoever needs it first."""
 
-    def __init__(self, asking: Asking, closed: str) -> None:
-        self._asking, self._closed = asking, closed
+    def __init__(self, asking: Asking, target: Target) -> None:
+        self._asking, self._silent = asking, target.silent
+        self._closed = target.unit.closed if target.unit else ""
         self._lock = threading.Lock()
         self._answer: Interpreter | None = None
 
@@ -76,6 +76,8 @@ class _Told:
 
         if self._closed:
             raise Unavailable("unreadable", self._closed)
+        if self._silent:
+            raise Unavailable("error", "the interpreter's files do not answer: a network mount that hangs?")
         if not self._asking.asked:
             raise Unavailable("skipped", "there is no interpreter here that could be asked")
         with self._lock:

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from envcheck.facts.host import Host
+from envcheck.facts.patience import within
 
 _CHUNK = 1024 * 1024
 
@@ -18,7 +19,13 @@ def read_digest(host: Host, path: str, left_s: float) -> dict[str, Any]:
 
     `status` is ok, absent, unreadable (also what is no plain file) or error: not read in `left_s` seconds.
     """
-    deadline = time.monotonic() + left_s
+    try:
+        return within(left_s, lambda: _read_digest(host, path, time.monotonic() + left_s))
+    except TimeoutError:
+        return {"status": "error"}
+
+
+def _read_digest(host: Host, path: str, deadline: float) -> dict[str, Any]:
     try:
         handle = os.open(host.real(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except (FileNotFoundError, NotADirectoryError):

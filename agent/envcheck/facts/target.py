@@ -32,16 +32,18 @@ class Target(Frozen):
     `environ` is what the serving process gets, exactly. None: nothing is configured, so the interpreter
     is started isolated (-I) with the agent's own variables. `unit` is the service that starts it, `container`
     where it runs. `unasked` says why it can't be run: then only its files are read. `model` is
-    the path of the deployed model file, if it is known.
+    the path of the deployed model file, if it is known. `silent` is set when its files did not answer
+    in time: then they are left alone.
     """
 
-    __slots__ = ("container", "environ", "model", "python", "unasked", "unit")
+    __slots__ = ("container", "environ", "model", "python", "silent", "unasked", "unit")
     python: str
     environ: Mapping[str, str] | None
     unit: Unit | None
     container: Container | None
     unasked: str
     model: str
+    silent: bool
 
     def __init__(
         self,
@@ -51,10 +53,12 @@ class Target(Frozen):
         container: Container | None = None,
         unasked: str = "",
         model: str = "",
+        silent: bool = False,
     ) -> None:
         self._set(
-            python=python, environ=environ, unit=unit, container=container, unasked=unasked, model=model
-        )
+            python=python, environ=environ, unit=unit, container=container, unasked=unasked, model=model,
+            silent=silent,
+        )  # fmt: skip
 
     def changed(self, **fields: Any) -> Target:
         """Return a target with other values in some fields."""
