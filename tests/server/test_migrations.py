@@ -159,9 +159,12 @@ def test_every_key_fits_a_database_that_is_sharded_by_device(table) -> None:
     unique = [list(table.primary_key.columns)]
     unique += [list(index.columns) for index in table.indexes if index.unique]
     unique += [[column] for column in table.columns if column.unique]
+    written = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text(encoding="utf-8")
     if table.name in tables.BY_DEVICE:
+        assert f"create_distributed_table('{table.name}', 'device'" in written
         assert all("device" in {column.name for column in key} for key in unique)
     else:
+        assert f"create_reference_table('{table.name}')" in written
         assert "device" not in table.columns
     assert not table.foreign_keys
     assert table.primary_key.columns
