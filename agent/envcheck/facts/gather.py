@@ -77,7 +77,7 @@ class _Told:
         if self._closed:
             raise Unavailable("unreadable", self._closed)
         if self._silent:
-            raise Unavailable("error", "the interpreter's files do not answer: a network mount that hangs?")
+            raise Unavailable("error", _SILENT)
         if not self._asking.asked:
             raise Unavailable("skipped", "there is no interpreter here that could be asked")
         with self._lock:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # What serves the model is part of how others see a machine.
-__all__ = ["ANSWERS", "FILE_LIMIT", "UNSEEN", "Host", "Target", "inside", "resolve_target"]
+__all__ = ["ANSWERS", "FILE_LIMIT", "UNSEEN", "Host", "Rights", "Target", "inside", "resolve_target"]
 
 FILE_LIMIT = 4 * 1024 * 1024
 ANSWERS = "/.answers/"

@@ -25,10 +25,11 @@ from typing import IO, Any
 import msgspec
 
 from envcheck.contract.evidence import Ending
-from envcheck.facts.host import Host, Target
+from envcheck.facts.host import Host, Rights, Target
 from envcheck.smoke.counters import read_counters, rose
 from envcheck.smoke.explain import Exit, explain
 from envcheck.smoke.job import ChildResult, ChildRun, Job
+from envcheck.smoke.lending import closed_folder, lend, lend_outputs, take_back
 
 _CHILD = ("child.py", "child_look.py", "child_timings.py", "child_values.py")
 _MARK = b"@envcheck "
@@ -54,7 +55,8 @@ def run_job(
     """Run `job` in `target` for at most `deadline_s` seconds and say how it ended; never raises for that.
 
     `workdir` is an existing private directory: the job, a copy of the child and the raw outputs are put
-    there, and nothing else needs to be visible to the target but the models and inputs. `progress` is
+    there, and nothing else needs to be visible to the target but the models and inputs. A target of another
+    user's rights may read it, and write the outputs, for as long as the child runs. `progress` is
     called with each stage. `place` puts the models and inputs of a job that waits for them in their places
     while the child imports its libraries; what it raises stops the child and is raised here. Raises
     OSError only when `workdir` can't be written.
@@ -65,10 +67,14 @@ def run_job(
     _prepare(job, target, deadline_s, workdir)
     # -B: a probe changes nothing on the host, so no compiled files appear in the application's environment.
     command = target.command("-B", str(workdir / "child.py"), str(workdir))
-    watch = _Watch(progress)
-    with _placing(place, workdir, watch):
-        _watch(watch, command, target.variables(host), workdir, begin + deadline_s)
-    outputs = workdir / "out"
+    watch, outputs = _Watch(progress), workdir / "out"
+    lend(workdir, target.rights)
+    lend_outputs(outputs, target.rights)
+    try:
+        with _placing(place, workdir, watch, target.rights):
+            _watch(watch, command, target.starting(host), workdir, begin + deadline_s, target.rights)
+    finally:
+        take_back(outputs, target.rights)
     result = _read_result(outputs / "result.json")
     how = Exit(
         status=watch.status,
@@ -90,7 +96,9 @@ def run_job(
 
 
 @contextmanager
-def _placing(place: Callable[[], None] | None, workdir: Path, watch: _Watch) -> Iterator[None]:
+def _placing(
+    place: Callable[[], None] | None, workdir: Path, watch: _Watch, rights: Rights | None
+) -> Iterator[None]:
     """Run `place` beside the child, tell the child when it is done, and raise what it raised."""
     failures: list[BaseException] = []
 
@@ -98,6 +106,7 @@ def _placing(place: Callable[[], None] | None, workdir: Path, watch: _Watch) -> 
         try:
             if place is not None:
                 place()
+            lend(workdir, rights)
             (workdir / "ready").touch()
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
             failures.append(error)
@@ -184,8 +193,16 @@ class _Watch:
 
 
 def _watch(
-    watch: _Watch, command: list[str], environ: dict[str, str], workdir: Path, deadline: float
+    watch: _Watch,
+    command: list[str],
+    environ: dict[str, str],
+    workdir: Path,
+    deadline: float,
+    rights: Rights | None,
 ) -> None:
+    taken: dict[str, Any] = {}
+    if rights is not None:
+        taken = {"user": rights.uid, "group": rights.gid, "extra_groups": list(rights.groups)}
     try:
         process = subprocess.Popen(
             command,
@@ -195,6 +212,7 @@ def _watch(
             env=environ,
             cwd=workdir,
             start_new_session=True,
+            **taken,
         )
     except OSError as error:
         reason = f"the interpreter can't be started: {error.strerror}"
@@ -213,6 +231,14 @@ def _watch(
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
         watch.status = process.wait()
+    closed = None if watch.stage or watch.timed_out else closed_folder(workdir, rights)
+    if closed is not None:
+        watch.refused = Ending(
+            status="error",
+            stage="start",
+            reason=f"the service's user may not enter {closed}, below which the run was prepared",
+            hint="set TMPDIR to a directory that this user may enter",
+        )
 
 
 def _pump(process: subprocess.Popen[bytes], watch: _Watch, deadline: float) -> None:
