@@ -10,14 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import builders
-from support.collector import Device, evidence_of, make_bundle
+from support.collector import MODEL, Device, evidence_of, make_bundle
 
 from envcheck.contract.canonical import digest
 from envcheck.contract.document import encode
-from envcheck.contract.evidence import Latency
+from envcheck.contract.evidence import Latency, SmokeReadings
 from envcheck.contract.fingerprint import Section
-from envcheck.contract.policy import Budget
+from envcheck.contract.policy import Budget, Timing
 from envcheck.contract.wire import GateQuestion, Result
+from envcheck.judge.device_class import device_class
 from envcheck.judge.policies import builtin_policy
 from envcheck_server.service.gate import gate_outcome
 
@@ -256,12 +257,24 @@ fleets = st.lists(
 )
 
 
-@pytest.mark.parametrize("budget", [Budget(), BUDGET, Budget(p90_ms=8.0)], ids=["none", "all", "one"])
-def test_deciding_in_groups_is_deciding_device_by_device(collector, budget: Budget) -> None:
+CLASS = device_class(builders.shared())
+HELD: dict[str, dict[str, Any]] = {
+    "none": {},
+    "all": {"budget": BUDGET},
+    "one": {"budget": Budget(p90_ms=8.0)},
+    "classes": {"budget": BUDGET, "budgets": {CLASS: Budget(p50_ms=50.0), "another": Budget(p90_ms=49.0)}},
+    "throughput": {"budget": Budget(throughput=1000 * 180 / 5.0)},
+    "timing": {"timing": Timing(factor=2.0, severity="block")},
+}
+
+
+@pytest.mark.parametrize("stated", HELD.values(), ids=HELD)
+def test_deciding_in_groups_is_deciding_device_by_device(collector, stated: dict[str, Any]) -> None:
     """The gate groups in SQL by what `decide` needs; the fleet table decides for every single device."""
-    bundle = make_bundle()
+    timed = SmokeReadings(latency=Latency(runs=64, min_ms=2.0, p50_ms=2.5))
+    bundle = make_bundle(timings={CLASS: timed})
     name = digest(bundle)
-    policy = msgspec.structs.replace(builtin_policy("default"), budget=budget, max_age=3600)
+    policy = msgspec.structs.replace(builtin_policy("default"), max_age=3600, **stated)
     collector.holder("baseline:write").push(bundle, policy)
     collector.services.gate._clock = collector.services.fleet._gate._clock = lambda: int(time.time())
     devices = [collector.device(f"d-{number:02}") for number in range(12)]
@@ -299,3 +312,33 @@ def test_deciding_in_groups_is_deciding_device_by_device(collector, budget: Budg
             assert {one.outcome for one in rows} == {group.outcome}
 
     compare()
+
+
+def test_another_deployed_model_blocks_and_one_that_cannot_be_read_is_unknown(collector) -> None:
+    bundle = make_bundle()
+    collector.holder("baseline:write").push(bundle)
+    released = digest(MODEL)
+    for name, told in {
+        "none": {},
+        "released": {"model": released},
+        "another": {"model": "0" * 64},
+        "unread": {"model": "unreadable"},
+        "odd": {"model": 7},
+    }.items():
+        device = collector.device(name)
+        device.report(evidence_of(device, bundle), readings=told)
+    answer = collector.holder("gate:read").gate()
+    groups = {device: group for group in answer.groups for device in group.devices}
+    assert {name: group.outcome for name, group in groups.items()} == {
+        "none": "pass",
+        "released": "pass",
+        "another": "fail",
+        "unread": "unknown",
+        "odd": "unknown",
+    }
+    assert "another model file" in groups["another"].cause
+    assert groups["unread"].hint
+    single = collector.services.fleet.page(release="digits@1.0").devices
+    assert {one.device: one.outcome for one in single} == {
+        name: group.outcome for name, group in groups.items()
+    }

@@ -18,6 +18,7 @@ from envcheck.contract.evidence import Decisions, Ending, Evidence, Latency, Smo
 from envcheck.contract.fingerprint import Section, make_fingerprint
 from envcheck.contract.policy import Budget
 from envcheck.contract.wire import FleetAnswer, result_of
+from envcheck.judge.device_class import device_class
 from envcheck.judge.policies import builtin_policy
 
 POLICIES = {name: builtin_policy(name) for name in ("default", "strict", "inventory")}
@@ -26,6 +27,12 @@ STORES = ("sqlite",)
 
 POLICIES["budget"] = msgspec.structs.replace(
     POLICIES["default"], name="budget", budget=Budget(p50_ms=5.0, p90_ms=8.0, peak_memory_mb=100.0)
+)
+POLICIES["classes"] = msgspec.structs.replace(
+    POLICIES["default"],
+    name="classes",
+    budget=Budget(p50_ms=1.0),
+    budgets={device_class(builders.shared()): Budget(p50_ms=5.0, throughput=1000 * 180 / 4.0)},
 )
 OTHER_NUMPY = {**builders.sections()["packages"].shared, "numpy": builders.package("1.26.4")}
 ENVIRONMENTS: dict[str, dict[str, Section]] = {

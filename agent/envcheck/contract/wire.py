@@ -71,6 +71,11 @@ class Result(Value, frozen=True, kw_only=True):
     starved: bool = False
 
 
+# The reading that tells the deployed model's digest, and what stands there when its file can't be read.
+MODEL_READING = "model"
+UNREADABLE = "unreadable"
+
+
 def result_of(smoke: Smoke) -> Result:
     """Return what a report says of a smoke run: its evidence by digest, and its readings."""
     return Result(

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from envcheck.contract.document import Document
 from envcheck.contract.fingerprint import Fingerprint
+from envcheck.contract.wire import MODEL_READING, UNREADABLE
 from envcheck.transport.files import file_digest
 from envcheck.transport.state import State
 
@@ -56,8 +57,8 @@ def model_digest(path: str, state: State, notice: Notice) -> dict[str, Reading]:
         found = _look(Path(path), state)
     except OSError as error:
         notice(f"the deployed model {path} can't be read: {error.strerror or error}")
-        return {"model": "unreadable"}
-    return {"model": found.sha256}
+        return {MODEL_READING: UNREADABLE}
+    return {MODEL_READING: found.sha256}
 
 
 def _look(path: Path, state: State) -> DeployedModel:

@@ -11,10 +11,18 @@ import msgspec
 
 from envcheck.contract.selector import is_device_id, parse_selector
 from envcheck.contract.verdict import Finding, Outcome, Verdict, Waiver
-from envcheck.contract.wire import GateAnswer, GateGroup, GateQuestion, GateWaiver, Result
+from envcheck.contract.wire import (
+    UNREADABLE,
+    GateAnswer,
+    GateGroup,
+    GateQuestion,
+    GateWaiver,
+    Result,
+)
 from envcheck.errors import BadInput
 from envcheck.judge.decide import DeviceReadings, decide, parse_age
 from envcheck.judge.paths import matches, split
+from envcheck.judge.terms import Terms, limits_of
 from envcheck_server.service.common import Environment, in_common
 from envcheck_server.service.judgements import Case, Held, JudgementService
 from envcheck_server.service.releases import ReleaseService
@@ -39,6 +47,8 @@ _FROM_THE_FUTURE = (
 # Corrections of a clock that make nothing doubtful.
 _CLOCK_STEP_S = 300
 _NAMED = 5
+# What no statement is called: their numbers have 64 bits.
+_NONE = 1 << 64
 _COMPARED: tuple[Outcome, Outcome] = ("fail", "pass")
 
 
@@ -57,10 +67,12 @@ class _Answered:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Statements by their number as cases, and the findings of those."""
+    """Statements by their number as cases and as deployed models; the findings and terms of cases."""
 
     cases: dict[int, Case]
+    models: dict[int, str]
     findings: dict[Case, list[Finding]]
+    terms: dict[Case, Terms]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +92,7 @@ class _Asked:
             bundle=self.held.release.bundle,
             seen_before=self.now - age,
             seen_until=self.now + _CLOCK_STEP_S,
-            p50_ms=policy.budget.p50_ms,
-            p90_ms=policy.budget.p90_ms,
-            peak_memory_mb=policy.budget.peak_memory_mb,
+            **{name: tuple(limits) for name, limits in _limits(self.held).items()},
             waivers=tuple(parse_selector(one.selector).matches for one in self.waivers if one.selector),
         )
 
@@ -159,7 +169,13 @@ class GateService:
     def judged(self, held: Held, statements: Mapping[int, Statement]) -> Judged:
         """Judge what devices state, by the number of the statement."""
         cases = {number: held.case(one.fingerprint, one.evidence) for number, one in statements.items()}
-        return Judged(cases, self._judgements.findings(held, set(cases.values())))
+        distinct = set(cases.values())
+        return Judged(
+            cases,
+            {number: one.model for number, one in statements.items()},
+            self._judgements.findings(held, distinct),
+            self._judgements.terms(held, distinct),
+        )
 
     def _statements(self, groups: Sequence[Group]) -> dict[int, Statement]:
         return self._store.reports.statements(
@@ -240,7 +256,8 @@ def _verdict(
 ) -> Verdict:
     """Return the verdict on the first device of a group."""
     held = asked.held
-    case = judged.cases.get(group.statement) if group.statement is not None else None
+    number = group.statement if group.statement is not None else _NONE
+    case = judged.cases.get(number)
     if group.state != "accepted" or case is None or readings is None:
         return _unknown(held, group, *_STATES.get(group.state, _SILENT))
     if readings.seen_at is not None and readings.seen_at > asked.now + _CLOCK_STEP_S:
@@ -250,6 +267,7 @@ def _verdict(
         DeviceReadings(
             seen_at=None if readings.seen_at is None else moment(readings.seen_at),
             result=_result(readings, held.release.bundle, case.evidence),
+            **_deployed(judged.models[number]),
         ),
         readings.labels,
         waivers,
@@ -258,7 +276,17 @@ def _verdict(
         release=held.release.release,
         subject=group.first,
         max_age_s=asked.max_age_s,
+        terms=judged.terms[case],
     )
+
+
+def _deployed(model: str) -> dict[str, str]:
+    """Return what `decide` is to know of the deployed model."""
+    return {"model_problem": "the device can't read it"} if model == UNREADABLE else {"model": model}
+
+
+def _limits(held: Held) -> dict[str, list[float]]:
+    return limits_of(held.policy, held.reference.baseline)
 
 
 def _unknown(held: Held, group: Group, message: str, hint: str) -> Verdict:

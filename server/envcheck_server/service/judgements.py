@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
+
+import msgspec
 
 from envcheck.contract.baseline import Baseline
 from envcheck.contract.document import Document, decode, encode
@@ -18,10 +21,11 @@ from envcheck.contract.fingerprint import (
     SharedSection,
 )
 from envcheck.contract.fingerprint import shared_fingerprint as shared_of
-from envcheck.contract.policy import Policy
+from envcheck.contract.policy import Budget, Policy
 from envcheck.contract.verdict import Finding, Findings
 from envcheck.judge.judge import JUDGE_VERSION, judge
 from envcheck.judge.reference import Reference
+from envcheck.judge.terms import Terms, stated_terms, terms_of
 from envcheck_server.service.errors import NotKnown
 from envcheck_server.service.objects import KINDS
 from envcheck_server.service.times import Clock
@@ -31,6 +35,7 @@ from envcheck_server.store.values import FindingsKey, Release
 D = TypeVar("D", bound=Document)
 
 _AT_ONCE = 200
+_MOST_TERMS = 20_000
 _LOG = logging.getLogger("envcheck_server")
 _NOT_JUDGED = Finding(
     rule="fingerprint",
@@ -70,6 +75,8 @@ class JudgementService:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        # What was worked out before: like findings, but small, and soon worked out again.
+        self._terms: OrderedDict[FindingsKey, Terms] = OrderedDict()
 
     def hold(self, release: Release) -> Held:
         """Decode what devices are held to."""
@@ -99,6 +106,33 @@ class JudgementService:
             keep = {keys[case]: encode(Findings(findings=fresh[case])) for case in whole}
             if keep:
                 self._store.releases.put_findings(keep, self._clock())
+        return found
+
+    def terms(self, held: Held, cases: Collection[Case]) -> dict[Case, Terms]:
+        """Return what readings of each case are held to."""
+        policy = held.policy
+        by_class = policy.budgets or (policy.timing is not None and policy.timing.severity == "block")
+        if not by_class and policy.budget == Budget():
+            # Nothing depends on the device, and warnings are for `check`.
+            same = msgspec.structs.replace(stated_terms(policy), model=held.reference.baseline.graph.sha256)
+            return dict.fromkeys(cases, same)
+        keys = {case: _key(held, case) for case in cases}
+        found = {case: self._terms[key] for case, key in keys.items() if key in self._terms}
+        for some in _chunks([case for case in keys if case not in found]):
+            found.update(self._work_out(held, some))
+        while len(self._terms) > _MOST_TERMS:
+            self._terms.popitem(last=False)
+        return found
+
+    def _work_out(self, held: Held, cases: list[Case]) -> dict[Case, Terms]:
+        fingerprints = self.fingerprints({case.fingerprint for case in cases})
+        evidence = self._objects({case.evidence for case in cases if case.evidence}, Evidence)
+        found: dict[Case, Terms] = {}
+        for case in cases:
+            device, measured = fingerprints.get(case.fingerprint), evidence.get(case.evidence)
+            found[case] = terms_of(held.policy, held.reference, device, measured)
+            if device is not None and (measured is not None or not case.evidence):
+                self._terms[_key(held, case)] = found[case]
         return found
 
     def fingerprints(self, digests: Collection[str]) -> dict[str, SharedFingerprint]:

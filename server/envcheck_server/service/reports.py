@@ -9,7 +9,7 @@ import msgspec
 
 from envcheck.contract.canonical import canonical_json, digest
 from envcheck.contract.document import decode
-from envcheck.contract.wire import Report, ReportAnswer, Result
+from envcheck.contract.wire import MODEL_READING, UNREADABLE, Report, ReportAnswer, Result
 from envcheck.errors import BadInput
 from envcheck_server.service.authentication import AuthenticationService, Speaker
 from envcheck_server.service.errors import Conflict
@@ -60,7 +60,7 @@ class ReportService:
             received_at=now,
             clock_offset=now - speaker.created,
             hardware=report.hardware,
-            readings=_json(report.readings),
+            readings=_json(_readings_beside(report)),
             results=_json({bundle: _readings(result) for bundle, result in report.results.items()}),
         )
 
@@ -126,9 +126,21 @@ def _signed_later(device: Device, new: NewReport) -> bool:
 def make_statement(report: Report) -> Statement:
     """Return what a report claims, named by its digest."""
     evidence = {bundle: result.evidence for bundle, result in sorted(report.results.items())}
-    claim = canonical_json([report.fingerprint, evidence])
+    model = _deployed(report)
+    claim = canonical_json([report.fingerprint, evidence, *([model] if model else [])])
     number = int.from_bytes(hashlib.sha256(claim).digest()[:8], "big", signed=True)
-    return Statement(id=number, fingerprint=report.fingerprint, evidence=evidence)
+    return Statement(number, report.fingerprint, evidence, model)
+
+
+def _deployed(report: Report) -> str:
+    """Return the digest of the deployed model; "" where the device names none, "unreadable" for all else."""
+    told = report.readings.get(MODEL_READING, "")
+    return told if isinstance(told, str) and (told == "" or is_digest(told)) else UNREADABLE
+
+
+def _readings_beside(report: Report) -> dict[str, bool | int | float | str]:
+    """Return the readings without what the statement holds for all its devices."""
+    return {name: value for name, value in report.readings.items() if name != MODEL_READING}
 
 
 def _check(report: Report) -> None:

@@ -10,7 +10,6 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
-    Integer,
     and_,
     case,
     exists,
@@ -166,14 +165,17 @@ class FleetTable:
             ("latency", "p90_ms"): cuts.p90_ms,
             ("peak_memory_mb",): cuts.peak_memory_mb,
         }
-        for path, limit in limits.items():
-            if limit is not None:
+        for path, drawn in limits.items():
+            if drawn:
                 actual = self._number(cuts.bundle, path)
-                lines = lines * 3 + case((actual.is_(None), 2), (actual > limit, 1), else_=0)
-        if any(limit is not None for limit in limits.values()):
+                # The highest first: how many of them a figure is beyond.
+                beyond = [(actual > limit, place) for place, limit in reversed([*enumerate(drawn, 1)])]
+                side = case((actual.is_(None), len(drawn) + 1), *beyond, else_=0)
+                lines = lines * (len(drawn) + 2) + side
+        if any(limits.values()):
             throttled = self._number(cuts.bundle, ("throttled",))
             lines = lines * 2 + func.coalesce(throttled, literal(0))
-        return lines.cast(Integer)
+        return lines.cast(BigInteger)
 
     def _number(self, bundle: str, path: tuple[str, ...]) -> ColumnElement[Any]:
         return self._database.number_at(_DEVICES.c.results, short_name(bundle), PLACES[path])

@@ -94,6 +94,7 @@ class ReportTable:
                 "fingerprint": statement.fingerprint,
                 "evidence": json.dumps(statement.evidence, sort_keys=True),
                 "used_at": 0,
+                "model": statement.model,
             }
             for statement in sorted(fresh, key=lambda statement: statement.id)
         ]
@@ -222,4 +223,4 @@ def _quarantines(judged: list[_Judged]) -> list[Deed]:
 
 
 def _statement_of(row: Any) -> Statement:
-    return Statement(id=row.id, fingerprint=row.fingerprint, evidence=json.loads(row.evidence))
+    return Statement(row.id, row.fingerprint, json.loads(row.evidence), row.model)

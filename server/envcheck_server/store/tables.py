@@ -119,6 +119,8 @@ statements = Table(
     Column("evidence", String, nullable=False),
     # When a device last came to state it, to within a day.
     Column("used_at", BigInteger, nullable=False, server_default="0"),
+    # The digest of the deployed model, "unreadable", or "" where a device names none.
+    Column("model", String, nullable=False, server_default=""),
 )
 
 # One row: how often was pruned. Who remembers what is there forgets it when the number changes.

@@ -48,12 +48,14 @@ class Statement:
     """What a report claims, without what changes by the minute: a fingerprint and, by bundle, evidence.
 
     `id` is the first 64 bits of the digest of the rest, so that most of a fleet shares a few hundred small
-    integers to group by.
+    integers to group by. `model` is the digest of the deployed model, "unreadable", or "" where none is
+    named.
     """
 
     id: int
     fingerprint: str
     evidence: dict[str, str]
+    model: str = ""
 
     def objects(self) -> set[str]:
         """Return the digests that this statement refers to directly."""
@@ -186,16 +188,17 @@ class FindingsKey:
 class Cuts:
     """Where lines are drawn: devices on one side of all of them share a verdict.
 
-    `seen_before` is the oldest `seen_at` that still counts, `seen_until` the latest that can be; limits that
-    are None draw no line. Each of `waivers` says which labels one waiver means.
+    `seen_before` is the oldest `seen_at` that still counts, `seen_until` the latest that can be. Every limit
+    of `p50_ms`, `p90_ms` and `peak_memory_mb` draws a line. Each of `waivers` says which labels one waiver
+    means.
     """
 
     bundle: str
     seen_before: int
     seen_until: int
-    p50_ms: float | None = None
-    p90_ms: float | None = None
-    peak_memory_mb: float | None = None
+    p50_ms: tuple[float, ...] = ()
+    p90_ms: tuple[float, ...] = ()
+    peak_memory_mb: tuple[float, ...] = ()
     waivers: tuple[Callable[[Mapping[str, str]], bool], ...] = ()
 
 
