@@ -112,6 +112,56 @@ def test_no_device_speaks_for_another(collector) -> None:
     assert other.report().stored
 
 
+@pytest.mark.parametrize("speaker", range(3))
+@pytest.mark.parametrize("named", range(3))
+def test_every_pair_of_devices_and_every_route_that_names_one(collector, speaker: int, named: int) -> None:
+    devices = [collector.device(f"press-{number}") for number in range(3)]
+    naming = [(method, path) for method, path, _ in CLOSED if "{device}" in path]
+    assert len(naming) == 2
+    for method, path in naming:
+        answer = devices[speaker].send(method, path.replace("{device}", devices[named].name), b"{}")
+        if speaker == named:
+            assert refused(answer, 400).message
+        else:
+            assert "another device" in refused(answer, 403).message
+    strangers = [path for _, path, operation in CLOSED if {"signature": []} not in operation["security"]]
+    assert "/v1/inventory" in strangers
+    for method, path, operation in CLOSED:
+        if {"signature": []} not in operation["security"]:
+            body = b"" if method == "GET" else b"{}"
+            assert refused(devices[speaker].send(method, address(path), body), 401).message, (method, path)
+
+
+SPEAKING = [endpoint for endpoint in ENDPOINTS if endpoint.access.device and "{device:" in endpoint.path]
+
+
+@pytest.mark.parametrize("endpoint", SPEAKING, ids=lambda endpoint: endpoint.path)
+def test_every_pair_of_devices_on_every_route_that_names_one(collector, endpoint) -> None:
+    """Whatever state either is in; and nothing of the other changes."""
+    devices = [collector.device(f"press-{number:02}") for number in range(3)]
+    pending = Device(collector.http, "press-03")
+    assert pending.enrol(collector.token()).state == "pending"
+    revoked = collector.device("press-04")
+    collector.services.enrolment.revoke(revoked.name)
+    everybody = [*devices, pending, revoked]
+    before = {one.name: collector.services.store.devices.find(one.name) for one in everybody}
+    for one in everybody:
+        for other in everybody:
+            if one is other:
+                continue
+            path = endpoint.template.format(device=other.name)
+            for body in (b"{}", encode(other.compose())):
+                assert other.name not in refused(one.send(endpoint.method, path, body), 403).message
+    assert {one.name: collector.services.store.devices.find(one.name) for one in everybody} == before
+
+
+def test_a_device_that_is_named_in_a_path_is_one_that_speaks() -> None:
+    assert {endpoint.template for endpoint in SPEAKING} == {
+        endpoint.template for endpoint in ENDPOINTS if "{device:" in endpoint.path
+    }
+    assert SPEAKING
+
+
 def test_a_changed_or_stolen_signature_does_not_verify(collector) -> None:
     one, other = collector.device("press-01"), collector.device("press-02")
     body = encode(one.compose())

@@ -43,6 +43,7 @@ def serve(**flags: Any) -> int:
     # again, to the handler that it found: this one.
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
+    _check_tls(settings)
     # Bound before the database is touched: a port that is taken must not migrate anything.
     listener = _bind(settings)
     store = open_for_serving(settings)
@@ -100,6 +101,24 @@ def _allow_connections() -> None:
 
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _check_tls(settings: Settings) -> None:
+    """Raise BadInput that names the files unless certificate and key can be used together."""
+    if not settings.tls_certificate:
+        return
+    import ssl
+
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        # Without a word of ours OpenSSL would ask the terminal for the key's.
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key, password=lambda: "")
+    except OSError as error:  # of which SSLError is one
+        files = f"the certificate {settings.tls_certificate} and the key {settings.tls_key}"
+        raise BadInput(
+            f"{files} can't be used: {getattr(error, 'reason', None) or error.strerror or error}",
+            "both are PEM: the chain, beginning with the collector's own, and its key without a password",
+        ) from None
 
 
 def _bind(settings: Settings) -> socket.socket:
