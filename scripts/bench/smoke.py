@@ -14,7 +14,7 @@ import argparse
 import json
 import os
 import platform
-import random
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,6 +27,8 @@ from resnet import write_resnet
 
 _DEADLINE_S = 300.0
 _MEMORY_ROUNDS = 3
+# A first run above this counts as the warm-up (see `job.Timing`).
+_WARMED_MS = 200
 _ENVCHECK = [sys.executable, "-m", "envcheck"]
 
 
@@ -40,8 +42,12 @@ class Case:
     bundle: Path
 
     @property
+    def evidence(self) -> Path:
+        return self.bundle.with_suffix(".json")
+
+    @property
     def smoke(self) -> list[str]:
-        return [*_ENVCHECK, "smoke", str(self.bundle), "--quick", "--json"]
+        return [*_ENVCHECK, "smoke", str(self.bundle), "--quick", "-o", str(self.evidence)]
 
     def bare(self, runs: int) -> list[str]:
         threads = len(os.sched_getaffinity(0))
@@ -71,29 +77,40 @@ def freeze(model: Path, inputs: Path, bundle: Path) -> None:
     subprocess.run([*command, "--name", release, "--quick", "-o", str(bundle)], check=True, stdout=sys.stderr)
 
 
-def count_runs(case: Case, environ: dict[str, str]) -> int:
-    """Ask envcheck how often it ran the inputs: first, once to warm up where that was short, then timed."""
-    readings = json.loads(output_of(case.smoke, environ, _DEADLINE_S))["readings"]
-    warm = 1 if readings["first_run_ms"] < 200 else 0
+def count_runs(case: Case) -> int:
+    """Return how often envcheck ran the inputs: first, once to warm up where that was short, then timed."""
+    readings = json.loads(case.evidence.read_text())["readings"]
+    warm = 1 if readings["first_run_ms"] < _WARMED_MS else 0
     return 1 + warm + int(readings["latency"]["runs"])
 
 
 def measure(case: Case, environ: dict[str, str], rounds: int, patience_s: float) -> dict[str, object]:
-    """Run both in turn for time, then each by itself for memory."""
-    runs = count_runs(case, environ)
-    commands = {"envcheck": case.smoke, "bare": case.bare(runs)}
-    measured = {name: Measured() for name in commands}
+    """Run both in turn for time, then each by itself for memory.
+
+    The bare script goes second: a timing that is bounded in seconds has other numbers of runs each time.
+    """
+    own, bare = Measured(), Measured()
+    output_of(case.smoke, environ, _DEADLINE_S)
+    runs = []
     for number in range(rounds):
-        for name in random.Random(number).sample(list(commands), len(commands)):
-            await_quiet(patience_s)
-            measured[name].runs.append(run_once(commands[name], environ, _DEADLINE_S))
+        await_quiet(patience_s)
+        own.runs.append(run_once(case.smoke, environ, _DEADLINE_S))
+        runs.append(count_runs(case))
+        await_quiet(patience_s)
+        bare.runs.append(run_once(case.bare(runs[-1]), environ, _DEADLINE_S))
         print(f"{case.name}: round {number + 1} of {rounds}, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
-    for name, place in measured.items():
+    for place, command in ((own, case.smoke), (bare, case.bare(runs[-1]))):
         for _ in range(_MEMORY_ROUNDS):
-            together, largest = peak_memory(commands[name], environ, _DEADLINE_S)
+            together, largest = peak_memory(command, environ, _DEADLINE_S)
             place.together, place.largest = max(place.together, together), max(place.largest, largest)
-    found: dict[str, object] = {name: place.summary() for name, place in measured.items()}
-    return {"model_mb": round(case.model.stat().st_size / 1e6, 2), "runs": runs, **found}
+    ratios = [one.wall_s / other.wall_s for one, other in zip(own.runs, bare.runs, strict=True)]
+    return {
+        "model_mb": round(case.model.stat().st_size / 1e6, 2),
+        "runs": sorted(set(runs)),
+        "ratio": round(statistics.median(ratios), 3),
+        "envcheck": own.summary(),
+        "bare": bare.summary(),
+    }
 
 
 def table(results: dict[str, dict]) -> str:
@@ -105,10 +122,10 @@ def table(results: dict[str, dict]) -> str:
         bare, own = row["bare"], row["envcheck"]
         cells = [
             f"{name} ({row['model_mb']:.3g} MB)",
-            str(row["runs"]),
+            " to ".join(str(count) for count in sorted({row["runs"][0], row["runs"][-1]})),
             f"{bare['wall_ms']:.0f} ({bare['wall_min_ms']:.0f})",
             f"{own['wall_ms']:.0f} ({own['wall_min_ms']:.0f})",
-            f"{own['wall_ms'] / bare['wall_ms']:.2f} ({own['wall_min_ms'] / bare['wall_min_ms']:.2f})",
+            f"{row['ratio']:.2f} ({own['wall_min_ms'] / bare['wall_min_ms']:.2f})",
             f"{own['wall_ms'] - bare['wall_ms']:.0f}",
             f"{own['cpu_ms'] - bare['cpu_ms']:.0f}",
             f"{bare['peak_largest_mib']:.0f}, {own['peak_largest_mib']:.0f}",
