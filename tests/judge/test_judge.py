@@ -10,6 +10,7 @@ from support.builders import BUNDLE, evidence, metrics, package, reference, sect
 from envcheck.contract.baseline import Graph
 from envcheck.contract.evidence import Decisions, Ending, Evidence, Placement, Runtime
 from envcheck.contract.fingerprint import Section, SharedFingerprint
+from envcheck.contract.policy import Policy
 from envcheck.contract.verdict import Finding
 from envcheck.judge.judge import judge
 from envcheck.judge.policies import BUILTIN, builtin_policy, load_policy
@@ -312,3 +313,14 @@ def test_absolute_rules_do_not_need_training() -> None:
 def test_bundle_digest_is_what_binds_evidence() -> None:
     assert evidence().bundle == BUNDLE == reference().bundle
     assert sections().keys() == shared().sections.keys()
+
+
+@pytest.mark.parametrize("policy", [DEFAULT, STRICT], ids=["default", "strict"])
+def test_variables_that_may_not_be_read_leave_the_evidence_in_doubt(policy: Policy) -> None:
+    """The smoke run had to do without them; the service that serves does not."""
+    hidden = shared(variables=Section(status="unreadable", reason="/etc/default/app may not be read"))
+    finding = found(judge(reference(), hidden, evidence(hidden), policy), "evidence")
+    assert (finding.severity, finding.unknown) == ("block", True)
+    assert "/etc/default/app" in finding.message
+    known = shared(variables=Section(status="ok", shared={"values": {}}))
+    assert judge(reference(), known, evidence(known), policy) == []

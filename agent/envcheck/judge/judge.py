@@ -17,7 +17,7 @@ from envcheck.judge.reference import Reference
 from envcheck.judge.soundness import contradictions
 
 # Part of the key under which findings are cached: raise it whenever equal inputs may give other findings.
-JUDGE_VERSION = 3
+JUDGE_VERSION = 4
 
 
 def judge(
@@ -56,6 +56,12 @@ def counts(reference: Reference, device: SharedFingerprint, evidence: Evidence |
     return not any(True for _ in _evidence_state(reference, device, evidence))
 
 
+def _withheld(device: SharedFingerprint) -> str | None:
+    """Return why the variables of the service are not known, None when they are: any may change numbers."""
+    section = device.sections.get("variables")
+    return (section.reason or section.status) if section and section.status == "unreadable" else None
+
+
 def _evidence_state(
     reference: Reference, device: SharedFingerprint, evidence: Evidence | None
 ) -> Iterator[Finding]:
@@ -67,6 +73,12 @@ def _evidence_state(
         yield undetermined("evidence", "the evidence was measured with another bundle", run)
     elif evidence.fingerprint != device.digest:
         yield undetermined("evidence", "the environment changed since the model was run on it", run)
+    elif (withheld := _withheld(device)) is not None:
+        yield undetermined(
+            "evidence",
+            f"the model may not have been run as its service runs it: {withheld}",
+            "let the user of envcheck-report.service read the service's variables, then run: envcheck report",
+        )
     elif evidence.ending.status != "ok":
         ending = evidence.ending
         yield Finding(
