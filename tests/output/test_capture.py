@@ -34,6 +34,14 @@ def test_it_ends_with_the_digest_that_names_it_and_what_to_do_next() -> None:
     assert printed(found).endswith(f"\nfingerprint {found.digest}\n{calm}\n")
 
 
+def test_what_was_not_looked_at_is_not_called_right() -> None:
+    text = printed(made({"python": Section(status="skipped", reason="there is no interpreter here")}))
+    assert "nothing looks wrong;" not in text
+    assert text.rstrip().endswith(
+        "in what was looked at; next: name the serving interpreter with --python EXE"
+    )
+
+
 def test_what_looks_wrong_has_its_own_hints() -> None:
     found = made({"cpu": Section(status="unreadable", reason="no rights")})
     text = printed(found)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _NAMED = ("onnxruntime", "onnxruntime-gpu", "numpy", "torch", "scipy", "opencv-python", "pillow")
 _GIB_IN_MIB = 1024
 _NEXT = "nothing looks wrong; next: envcheck check BUNDLE, or envcheck capture --json"
+_NEXT_SKIPPED = (
+    "nothing looks wrong in what was looked at; next: name the serving interpreter with --python EXE"
+)
 
 
 def print_capture(fingerprint: Fingerprint, out: Console | None = None) -> None:
@@ -42,7 +45,8 @@ def print_capture(fingerprint: Fingerprint, out: Console | None = None) -> None:
     screen.print()
     screen.print(words(f"fingerprint {fingerprint.digest}", style="dim"))
     if not found:
-        screen.print(words(_NEXT))
+        skipped = any(section.status == "skipped" for section in fingerprint.sections.values())
+        screen.print(words(_NEXT_SKIPPED if skipped else _NEXT))
 
 
 def _print_trimmed(screen: Console, shown: RenderableType) -> None:
