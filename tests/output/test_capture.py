@@ -37,9 +37,7 @@ def test_it_ends_with_the_digest_that_names_it_and_what_to_do_next() -> None:
 def test_what_was_not_looked_at_is_not_called_right() -> None:
     text = printed(made({"python": Section(status="skipped", reason="there is no interpreter here")}))
     assert "nothing looks wrong;" not in text
-    assert text.rstrip().endswith(
-        "in what was looked at; next: name the serving interpreter with --python EXE"
-    )
+    assert text.rstrip().endswith("wrong so far; next: name what serves the model with --python EXE")
 
 
 def test_what_looks_wrong_has_its_own_hints() -> None:

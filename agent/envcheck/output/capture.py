@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _NAMED = ("onnxruntime", "onnxruntime-gpu", "numpy", "torch", "scipy", "opencv-python", "pillow")
 _GIB_IN_MIB = 1024
 _NEXT = "nothing looks wrong; next: envcheck check BUNDLE, or envcheck capture --json"
-_NEXT_SKIPPED = (
+_NEXT_SKIPPED = "nothing looks wrong so far; next: name what serves the model with --python EXE"
     "nothing looks wrong in what was looked at; next: name the serving interpreter with --python EXE"
 )
 
