@@ -103,6 +103,7 @@ class Endpoint:
     gzip: bool = False
     streamed: bool = False
     media: str = "application/octet-stream"
+    ranges: bool = False
 
     @property
     def template(self) -> str:

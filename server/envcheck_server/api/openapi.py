@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -15,6 +16,13 @@ from envcheck_server.api.endpoint import Endpoint
 from envcheck_server.api.endpoints import ENDPOINTS
 
 _BYTES = "application/octet-stream"
+_COMPONENTS = "#/components/schemas/"
+_RANGES = ("Range", "If-Range", "If-None-Match")
+_PARTIAL = {
+    "206": {"description": "The range that was asked for", "content": {_BYTES: {"schema": {}}}},
+    "304": {"description": "It is what is known already"},
+    "416": {"description": "There is no such range", "content": {_BYTES: {"schema": {}}}},
+}
 
 
 @cache
@@ -23,7 +31,8 @@ def describe() -> dict[str, Any]:
     kinds = sorted(
         {kind for endpoint in ENDPOINTS for kind in _documents(endpoint)}, key=lambda kind: kind.FORMAT
     )
-    _, components = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
+    _, components = msgspec.json.schema_components(kinds, ref_template=_COMPONENTS + "{name}")
+    components |= _parts(components, {kind.__name__ for kind in kinds})
     for kind in kinds:
         schema = components[kind.__name__]
         schema["properties"] = {"format": {"const": kind.FORMAT}, **schema.get("properties", {})}
@@ -50,6 +59,29 @@ def describe() -> dict[str, Any]:
     }
 
 
+def _parts(components: dict[str, Any], documents: set[str]) -> dict[str, Any]:
+    """Return schemas of the documents that others hold, there without `format`; references become theirs."""
+    found: dict[str, Any] = {}
+
+    def point(value: Any) -> None:
+        if isinstance(value, list):
+            for item in value:
+                point(item)
+        elif isinstance(value, dict):
+            name = str(value.get("$ref", "")).removeprefix(_COMPONENTS)
+            if name in documents:
+                value["$ref"] = f"{_COMPONENTS}{name}Part"
+                if f"{name}Part" not in found:
+                    found[f"{name}Part"] = deepcopy(components[name])
+                    point(found[f"{name}Part"])
+            for item in value.values():
+                point(item)
+
+    for schema in components.values():
+        point(schema)
+    return found
+
+
 def _documents(endpoint: Endpoint) -> set[type[Document]]:
     body = endpoint.body if isinstance(endpoint.body, tuple) else (endpoint.body,)
     return {kind for kind in (*body, endpoint.answer, Problem) if kind is not None}
@@ -61,9 +93,11 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         "summary": endpoint.summary,
         "operationId": endpoint.run.__name__,
         "parameters": [_parameter(name, "path") for name in names]
-        + [_parameter(name, "query") for name in endpoint.query],
+        + [_parameter(name, "query") for name in endpoint.query]
+        + [_parameter(name, "header") for name in _RANGES if endpoint.ranges],
         "responses": {
             "200": {"description": "Done", "content": _content(endpoint.answer, endpoint.media)},
+            **(_PARTIAL if endpoint.ranges else {}),
             "default": {"description": "Refused or failed", "content": _content(Problem)},
         },
         "security": _security(endpoint),
@@ -99,4 +133,4 @@ def _content(kind: type[Document] | None, media: str = _BYTES) -> dict[str, Any]
 
 
 def _reference(kind: type[Document]) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{kind.__name__}"}
+    return {"$ref": f"{_COMPONENTS}{kind.__name__}"}

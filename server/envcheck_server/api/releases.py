@@ -114,6 +114,7 @@ ENDPOINTS = (
         Access(device="accepted", scopes=("baseline:write", "gate:read")),
         "Send a bundle; ranges are allowed.",
         get_bundle,
+        ranges=True,
     ),
     Endpoint(
         "PUT",
