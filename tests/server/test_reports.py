@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -37,13 +38,42 @@ def test_the_same_bytes_again_are_answered_the_same(collector) -> None:
     assert (row.seq, row.report) == (1, digest(encode(report)))
 
 
-def test_fifty_resends_at_once_are_one_row_and_one_answer(collector) -> None:
+def test_a_hundred_resends_at_once_are_one_row_and_one_answer(collector) -> None:
     device = collector.device()
     report = device.compose()
-    with ThreadPoolExecutor(50) as pool:
-        answers = list(pool.map(lambda _: device.put_report(report).content, range(50)))
-    assert len(set(answers)) == 1
+    ready = threading.Barrier(100)
+
+    def resend(_: int) -> bytes:
+        ready.wait(60)
+        answer = device.put_report(report)
+        assert answer.status_code == 200, answer.text
+        content: bytes = answer.content
+        return content
+
+    with ThreadPoolExecutor(100) as pool:
+        answers = set(pool.map(resend, range(100)))
+    assert len(answers) == 1
     assert collector.services.store.stats()["changes"] == 1
+    row = collector.services.store.devices.find(device.name)
+    assert (row.seq, row.report) == (report.seq, digest(encode(report)))
+
+
+def test_reports_in_any_order_count_once_and_never_after_a_later_one(collector) -> None:
+    """A network that repeats and reorders: whatever comes when, the last one is what is kept."""
+    for turn in range(10):
+        device, lot = collector.device(f"d-{turn}"), random.Random(turn)
+        reports = [device.compose() for _ in range(4)]
+        sent = reports * 3
+        lot.shuffle(sent)
+        highest, answers = 0, {}
+        for report in sent:
+            answer = device.put_report(report)
+            assert answer.status_code == (200 if report.seq >= highest else 409), answer.text
+            highest = max(highest, report.seq)
+            if answer.status_code == 200:
+                assert answers.setdefault(report.seq, answer.content) == answer.content
+        row = collector.services.store.devices.find(device.name)
+        assert (row.seq, row.report) == (4, digest(encode(reports[-1])))
 
 
 def test_what_comes_late_or_forked_is_refused(collector) -> None:
