@@ -19,8 +19,6 @@ _NAMED = ("onnxruntime", "onnxruntime-gpu", "numpy", "torch", "scipy", "opencv-p
 _GIB_IN_MIB = 1024
 _NEXT = "nothing looks wrong; next: envcheck check BUNDLE, or envcheck capture --json"
 _NEXT_SKIPPED = "nothing looks wrong so far; next: name what serves the model with --python EXE"
-    "nothing looks wrong in what was looked at; next: name the serving interpreter with --python EXE"
-)
 
 
 def print_capture(fingerprint: Fingerprint, out: Console | None = None) -> None:
