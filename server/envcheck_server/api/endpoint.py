@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal, TypeVar
 
@@ -17,6 +17,7 @@ from litestar.response.base import ASGIResponse
 from envcheck.contract.document import Document, decode, encode
 from envcheck.contract.http_signature import SignedRequest
 from envcheck.errors import BadInput
+from envcheck_server.api.together import Together
 from envcheck_server.service.authentication import Speaker, read_claim, read_signed
 from envcheck_server.service.errors import Forbidden, TooLarge, TooSlow, Unauthenticated
 from envcheck_server.service.services import Services
@@ -118,6 +119,11 @@ class Site:
     services: Services
     settings: Settings
     readers: ThreadPoolExecutor
+    keys: Together = field(init=False)
+
+    def __post_init__(self) -> None:
+        learn = self.services.authentication.learn_all
+        object.__setattr__(self, "keys", Together(lambda keyids: self.read(learn, keyids)))
 
     async def read(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run a blocking question in a thread."""
@@ -169,7 +175,8 @@ async def _know_key(headers: Mapping[str, str], site: Site) -> None:
     keyid = read_claim(headers)
     authentication = site.services.authentication
     if not authentication.knows(keyid):
-        await site.read(authentication.learn, keyid)
+        await site.keys.about(keyid)
+        authentication.require(keyid)
 
 
 async def _admit_device(call: Call) -> Call:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from envcheck.contract.http_signature import SignedRequest, claimed_key, read_signature
@@ -43,14 +43,23 @@ class AuthenticationService:
 
     def learn(self, keyid: str) -> tuple[str, str]:
         """Look a key up in the store; return its device and the key itself. Raises Unauthenticated."""
-        found = self._store.devices.find_by_key(keyid)
-        if found is None:
+        found = self.learn_all([keyid])
+        if keyid not in found:
             raise _unknown_key()
-        known = (found[0].device, found[0].public_key)
-        self._known[keyid] = known
+        return found[keyid]
+
+    def learn_all(self, keyids: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """Look keys up in the store; return devices and keys of those that it knows."""
+        found = self._store.devices.public_keys(keyids)
+        self._known.update(found)
         while len(self._known) > _MOST_KEYS:
             self._known.popitem(last=False)
-        return known
+        return found
+
+    def require(self, keyid: str) -> None:
+        """Raise Unauthenticated unless the key was learnt."""
+        if keyid not in self._known:
+            raise _unknown_key()
 
     def verify(self, signed: SignedRequest) -> Speaker:
         """Return who signed; raises Unauthenticated."""

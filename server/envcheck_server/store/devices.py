@@ -82,6 +82,13 @@ class DeviceTable:
             device = _find(connection, row.device)
         return None if device is None else (_key_of(row), device)
 
+    def public_keys(self, key_ids: Collection[str]) -> dict[str, tuple[str, str]]:
+        """Return devices and public keys by the keys' ids, of those that are there."""
+        columns = (_KEYS.c.key_id, _KEYS.c.device, _KEYS.c.public_key)
+        query = select(*columns).where(_KEYS.c.key_id.in_(key_ids))
+        with self._database.read() as connection:
+            return {key_id: (device, key) for key_id, device, key in connection.execute(query)}
+
     def keys(self, device: str) -> list[Key]:
         """Return every key of a device, oldest epoch first."""
         with self._database.read() as connection:

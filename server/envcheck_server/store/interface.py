@@ -85,6 +85,9 @@ class Devices(Protocol):
     def find_by_key(self, key_id: str) -> tuple[Key, Device] | None:
         """Return the key of this id and the device it belongs to."""
 
+    def public_keys(self, key_ids: Collection[str]) -> dict[str, tuple[str, str]]:
+        """Return devices and public keys by the keys' ids, of those that are there."""
+
     def keys(self, device: str) -> list[Key]:
         """Return every key of a device, oldest epoch first."""
 
