@@ -32,7 +32,7 @@ from load import write_requests
 from stores import Place, places
 
 HERE = Path(__file__).resolve().parent
-_CONNECTIONS = 64
+_CONNECTIONS = 256
 _DRIVE_S = 300
 PEERS = {"empty Litestar route": "litestar_app", "empty ASGI application": "raw_app"}
 
@@ -182,7 +182,7 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--store", action="append", choices=["sqlite", "postgres"], default=None)
-    parser.add_argument("--devices", type=int, default=20_032, help="a multiple of 64")
+    parser.add_argument("--devices", type=int, default=20_480, help="a multiple of 256")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--gate", type=int, default=1_000_000, help="devices of the gate; 0 leaves it out")
     parser.add_argument("--storm", type=int, default=10_000, help="devices that return; 0 leaves it out")

@@ -1,4 +1,4 @@
-"""Whether it is time to report: `report --if-due` is asked every minute, so that this must cost next to nothing.
+"""Whether it is time to report: `report --if-due` is asked every minute, so this must cost next to nothing.
 
 The standard library's smallest parts only. The file `due` in the state directory is a hint: without it, or
 with one that makes no sense, it is time.

@@ -33,7 +33,7 @@ class Graph(Value, frozen=True, kw_only=True):
 
     `opsets` maps domain ("" is ONNX's own) to version; `operators` maps "Op" or "domain:Op" to a count,
     subgraphs included; `quantised` maps a scheme (U8S8, U8U8, S8S8, QDQ, dynamic) to the number of nodes.
-    `weights` maps an element type (float32, int8, int4, float8e4m3fn) to the number of constant elements of it.
+    `weights` maps an element type (float32, int8, int4, float8e4m3fn) to the number of its constant elements.
     `subnormal` counts weights too small for a normal number: slow on a CPU that does not flush them.
     """
 

@@ -14,6 +14,7 @@ from envcheck.contract.evidence import Evidence, SmokeReadings
 from envcheck.contract.policy import Policy
 from envcheck.contract.text import inert
 from envcheck.contract.verdict import Verdict
+from envcheck.output.subjects import SUBJECTS
 
 _UNJUDGED = "not judged by this policy"
 
@@ -54,25 +55,12 @@ def looked_at(verdict: Verdict, policy: Policy, measured: Measured | None) -> It
     yield from (line for line in lines if line.word != "ok")
 
 
-_SUBJECTS = {
-    "evidence.ending": "evidence",
-    "evidence.accuracy": "accuracy",
-    "evidence.placement": "providers",
-    "evidence.repeatable": "repeats",
-    "evidence.output_order": "outputs",
-    "evidence.fallbacks": "providers",
-    "evidence.canaries.u8s8": "int8 products",
-    "readings.p50_ms": "latency",
-    "readings.p90_ms": "latency",
-    "readings.peak_memory_mb": "memory",
-    "readings.throughput": "throughput",
-}
-
-
 def _subject(path: str) -> str:
     if path.startswith("evidence.outputs."):
         return "outputs"
-    return _SUBJECTS.get(path, path if path.startswith("evidence.") else path.partition(".")[0])
+    if path in ("evidence", "evidence.ending"):
+        return "evidence"
+    return SUBJECTS.get(path, path if path.startswith("evidence.") else path.partition(".")[0])
 
 
 def _sections(policy: Policy) -> list[str]:

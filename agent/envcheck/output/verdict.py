@@ -10,28 +10,13 @@ from envcheck.contract.verdict import Finding, Verdict
 from envcheck.output.console import columns, state, words
 from envcheck.output.looked_at import Measured, looked_at
 from envcheck.output.measures import measure_lines
+from envcheck.output.subjects import SUBJECTS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
     from rich.text import Text
 
-_SUBJECTS = {
-    "evidence": "run",
-    "evidence.ending": "run",
-    "evidence.accuracy": "accuracy",
-    "evidence.placement": "providers",
-    "evidence.repeatable": "repeats",
-    "evidence.output_order": "outputs",
-    "evidence.fallbacks": "providers",
-    "evidence.canaries.u8s8": "int8 products",
-    "readings.p50_ms": "latency",
-    "readings.p90_ms": "latency",
-    "readings.peak_memory_mb": "memory",
-    "readings.throughput": "throughput",
-    "readings.model": "model",
-    "readings": "budget",
-}
 _OUTCOME_COUNTS = (("block", False, "block"), ("block", True, "unknown"), ("warn", None, "warn"))
 
 
@@ -63,8 +48,8 @@ def verdict_text(
 
 def subject(path: str) -> str:
     """Return the short name of what a finding is about."""
-    if path in _SUBJECTS:
-        return _SUBJECTS[path]
+    if path in SUBJECTS:
+        return SUBJECTS[path]
     if path.startswith("evidence.outputs."):
         return "outputs"
     return path.removesuffix(".version")

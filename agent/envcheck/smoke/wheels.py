@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
+from envcheck.contract.wheels import ONNXRUNTIME
+
 # The last onnxruntime with wheels for each Python that it no longer serves; later Pythons get the newest.
-_LAST = {(3, 8): "1.19.2", (3, 9): "1.19.2", (3, 10): "1.23.2"}
+_LAST = {minor: newest for minor, (_, newest) in ONNXRUNTIME.items() if newest}
 # What the wheels' tags say: the oldest glibc, the last release that is content with it, its last Python.
 _OF_GLIBC = (((2, 28), "", (9, 9)), ((2, 27), "1.23.2", (3, 13)), ((2, 17), "1.16.3", (3, 11)))
 _NEWEST = (3, 11)
