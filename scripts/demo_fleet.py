@@ -169,7 +169,6 @@ def enrol(device: Device, collector: Collector, public_key: str) -> None:
         "state_dir: state",
         f"collector: {collector.url}",
         f"release_keys: [{json.dumps(public_key)}]",
-        "smoke_quick: true",
     ]
     configuration(device).write_text("\n".join(lines) + "\n")
     token = collector.token("enroll", "--uses", "1", "--label", "site=demo", "--label", f"line={device.line}")
