@@ -122,3 +122,15 @@ def test_sigterm_lets_an_upload_end(process: Process) -> None:
     with process.client() as http:
         ci = Holder(http, secret)
         assert ci.send("GET", f"/v1/bundles/{digest(data)}").content == data
+
+
+@pytest.mark.parametrize("place", ["sqlite"], indirect=True)
+def test_opening_a_database_twice_drops_no_lock(place: Path) -> None:
+    """POSIX drops every lock that a process has on a file when it closes the file, however it was opened."""
+    first = open_store(place)
+    assert first.revision()
+    open_store(place).close()
+    look = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute('PRAGMA journal_mode = DELETE'))"
+    said = subprocess.run([sys.executable, "-c", look, str(place)], capture_output=True, text=True)
+    first.close()
+    assert "locked" in said.stderr, "another process took the database for its own"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -169,8 +170,11 @@ def open_sqlite(path: Path) -> SqliteStore:
 def _make_directory(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with path.open("ab"):
-            pass
+        # Never a file that is in use: closing it would drop all locks that this process has on it.
+        if not path.exists():
+            path.touch(0o600)
+        elif not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         path.chmod(path.stat().st_mode & 0o7700)
     except OSError as error:
         raise BadInput(
