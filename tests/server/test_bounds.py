@@ -109,18 +109,19 @@ def test_what_is_too_large_or_too_deep_is_refused_in_bounded_memory(process: Pro
     assert "Traceback" not in process.log
 
 
-@pytest.mark.slow
 def test_many_of_them_at_once_stay_in_bounded_memory(process: Process, sender: Device) -> None:
     bodies = {name: make() for name, (_, make, _, _) in ATTACKS.items()}
 
     def attack(number: int) -> None:
         name = list(ATTACKS)[number % len(ATTACKS)]
         send, _, status, _ = ATTACKS[name]
-        refused(send(sender, bodies[name]), status)
+        answer = send(sender, bodies[name])
+        # Of large bodies only so many are held at a time.
+        refused(answer, 503 if answer.status_code == 503 and len(bodies[name]) > MIB else status)
 
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(attack, range(144)))
-    assert process.memory_peak() < 400 * MIB
+        list(pool.map(attack, range(96)))
+    assert process.memory_peak() < 256 * MIB
     assert sender.report().stored
 
 
@@ -150,12 +151,17 @@ def test_many_slow_senders_are_cut_off_and_keep_nobody_waiting(process: Process,
         begun = time.monotonic()
         while time.monotonic() - begun < 18:
             for one in dripping:
-                one.sendall(b"G")
+                with suppress(OSError):  # it was cut off already
+                    one.sendall(b"G")
             assert sender.report().stored, "nobody else waits for them"
             time.sleep(0.5)
-        for one in (*silent, *dripping):
-            assert one.recv(1000).startswith(b"HTTP/1.1 4")
+        for one in silent:
+            assert one.recv(1000).startswith(b"HTTP/1.1 408")
             assert one.recv(1000) == b""
+        for one in dripping:
+            with suppress(ConnectionError):
+                while one.recv(1000):
+                    pass
         assert time.monotonic() - begun < 40
     assert process.memory_peak() - before < 64 * MIB
     assert sender.report().stored

@@ -18,6 +18,7 @@ from envcheck.contract.document import Document, decode, encode
 from envcheck.contract.http_signature import SignedRequest
 from envcheck.errors import BadInput
 from envcheck_server.api.together import Together
+from envcheck_server.api.room import Room
 from envcheck_server.service.authentication import Speaker, read_claim, read_signed
 from envcheck_server.service.errors import Forbidden, TooLarge, TooSlow, Unauthenticated
 from envcheck_server.service.services import Services
@@ -31,6 +32,8 @@ HttpRequest = Request[Any, Any, Any]
 # A sender slower than this, in bytes a second, is not waited for.
 _SLOWEST = 8 * 1024
 _PATIENCE_S = 30.0
+# Large bodies that are held at a time.
+_MOST_HELD = 24 * 1024 * 1024
 
 Limit = Literal["max_report_bytes", "max_object_bytes", "max_document_bytes", "max_bundle_bytes"]
 
@@ -120,9 +123,11 @@ class Site:
     settings: Settings
     readers: ThreadPoolExecutor
     keys: Together = field(init=False)
+    room: Room = field(init=False)
 
     def __post_init__(self) -> None:
         learn = self.services.authentication.learn_all
+        object.__setattr__(self, "room", Room(_MOST_HELD, self.settings.retry_after_s))
         object.__setattr__(self, "keys", Together(lambda keyids: self.read(learn, keyids)))
 
     async def read(self, function: Callable[..., T], *arguments: Any) -> T:
@@ -137,7 +142,10 @@ class Site:
 
 async def serve(request: HttpRequest, site: Site, endpoint: Endpoint) -> ASGIResponse:
     """Let a request in, run its endpoint and write the answer."""
-    result = await endpoint.run(await admit(request, site, endpoint))
+    try:
+        result = await endpoint.run(await admit(request, site, endpoint))
+    finally:
+        site.room.leave(id(request))
     if isinstance(result, ASGIResponse):
         return result
     return ASGIResponse(body=encode(result), media_type="application/json")
@@ -231,7 +239,12 @@ async def _body(request: HttpRequest, site: Site, endpoint: Endpoint) -> bytes:
     """Read the body, unless the endpoint reads it itself."""
     if endpoint.streamed:
         return b""
-    return b"".join([piece async for piece in pieces(request, site, endpoint)])
+    found, size = [], 0
+    async for piece in pieces(request, site, endpoint):
+        size += len(piece)
+        site.room.hold(id(request), size)
+        found.append(piece)
+    return b"".join(found)
 
 
 async def pieces(request: HttpRequest, site: Site, endpoint: Endpoint) -> AsyncIterator[bytes]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from envcheck.errors import EnvcheckError
 from envcheck_server.service.errors import Busy
 from envcheck_server.store.values import NewReport, Received
 
@@ -152,6 +153,10 @@ def _broken() -> Busy:
 def _finish(waiting: _Waiting, job: Callable[[], Any]) -> None:
     try:
         waiting.result = job()
+    except EnvcheckError as error:
+        # An answer, not a fault: who wrote it does not matter, and its frames hold on to whole bodies.
+        error.__traceback__ = error.__context__ = error.__cause__ = None
+        waiting.error = error
     except Exception as error:  # noqa: BLE001  (handed to the request that waits for it)
         waiting.error = error
 
