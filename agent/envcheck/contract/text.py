@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
+# What runners of CI obey in the output of a job: GitHub's at the start of a line, which is wherever a table
+# happens to break one; Azure's and TeamCity's, and GitHub's older form, anywhere.
+_COMMANDS = re.compile(
+    r"#(?=#(?:vso|teamcity)?\[)|:(?=:(?:add-|debug|echo|end-?group|error|group|notice|remove-|save-|set-|stop-"
+    r"|warning))",
+    re.IGNORECASE,
+)
+
 
 def inert(text: str) -> str:
-    """Make text from elsewhere one harmless line: all control and format characters are escaped."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
-    )
+    """Make text from elsewhere one harmless line: control characters, and commands to CI, are escaped."""
+    if not text.isprintable():
+        text = "".join(
+            char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text
+        )
+    if "::" in text or "##" in text:
+        text = _COMMANDS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    return text
 
 
 def printable(text: str) -> str:
