@@ -43,7 +43,9 @@ def _rule(group: GateGroup) -> str:
 
 
 def _rules(groups: list[GateGroup]) -> list[dict[str, Any]]:
-    return [{"id": name, "shortDescription": {"text": _plain(name)}} for name in dict.fromkeys(map(_rule, groups))]
+    return [
+        {"id": name, "shortDescription": {"text": _plain(name)}} for name in dict.fromkeys(map(_rule, groups))
+    ]
 
 
 def _plain(text: str) -> str:

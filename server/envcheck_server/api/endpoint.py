@@ -17,8 +17,8 @@ from litestar.response.base import ASGIResponse
 from envcheck.contract.document import Document, decode, encode
 from envcheck.contract.http_signature import SignedRequest
 from envcheck.errors import BadInput
-from envcheck_server.api.together import Together
 from envcheck_server.api.room import Room
+from envcheck_server.api.together import Together
 from envcheck_server.service.authentication import Speaker, read_claim, read_signed
 from envcheck_server.service.errors import Forbidden, TooLarge, TooSlow, Unauthenticated
 from envcheck_server.service.services import Services
