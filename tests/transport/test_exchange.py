@@ -123,3 +123,23 @@ def test_a_report_stays_acknowledged_when_an_object_is_refused(fleet: Fleet, ser
     assert fleet.exchange.deliver(report(1), OBJECTS).missing == [FIRST]
     assert "too large" in fleet.said[0]
     assert fleet.kept() == []
+
+
+@pytest.mark.slow
+def test_a_power_cut_at_any_byte_of_the_spool_loses_at_most_that_report(fleet: Fleet) -> None:
+    """The next run starts, delivers the others and its own, and says what is lost."""
+    for seq in (1, 2):
+        fleet.spool.put(report(seq))
+    whole = {path: path.read_bytes() for path in sorted(fleet.spool.directory.iterdir())}
+    first, data = next(iter(whole.items()))
+    for at in range(len(data)):
+        for damaged in (data[:at], data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]):
+            for path, kept in whole.items():
+                path.write_bytes(kept)
+            first.write_bytes(damaged)
+            fleet.served.asked.clear()
+            fleet.said.clear()
+            fleet.exchange.deliver(report(3), {})
+            assert fleet.heard() == ["report 2", "report 3"], at
+            assert sum("is lost" in said and first.name in said for said in fleet.said) == 1, at
+            assert fleet.kept() == []
