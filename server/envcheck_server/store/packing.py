@@ -24,7 +24,9 @@ _NUMBERS = (
     ("latency", "runs"),
     ("latency", "min_ms"),
     ("latency", "mad_ms"),
+    ("starved",),
 )
+_TRUTHS = {("throttled",), ("starved",)}
 PLACES = {path: place for place, path in enumerate(_NUMBERS, 1)}
 
 
@@ -130,7 +132,7 @@ def _unpack(row: list[Any]) -> dict[str, Any]:
         if value is None:
             continue
         held = result.setdefault("latency", {}) if len(path) == 2 else result
-        held[path[-1]] = bool(value) if path == ("throttled",) else value
+        held[path[-1]] = bool(value) if path in _TRUTHS else value
     return result
 
 
