@@ -137,7 +137,9 @@ def test_memory_is_limited_as_the_containers_group_is(
         group.rmdir()
 
 
-@pytest.mark.parametrize("told", [0, os.getpid(), 4194303])
+@pytest.mark.parametrize(
+    "told", [0, os.getpid(), 4194303], ids=["another name space", "this process", "no process"]
+)
 def test_another_process_is_never_taken_for_the_containers(engine: Callable[..., Host], told: int) -> None:
     """An engine elsewhere, or in another name space of processes, counts them otherwise."""
     found = captured(engine(told)).sections
