@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import types
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -70,6 +71,16 @@ def test_the_libraries_of_this_process_are_described() -> None:
     assert umath["path"].startswith("{prefix}/lib/")
     assert umath["version"] == np.__version__
     assert len(umath["build_id"]) == 40
+
+
+def test_a_module_that_computes_its_version_is_not_made_to(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Some warn, some import more: a look changes nothing in the process that it looks at."""
+    lazy = types.ModuleType("lazy")
+    lazy.__getattr__ = lambda name: pytest.fail(f"{name} was computed")  # type: ignore[method-assign]
+    monkeypatch.setitem(sys.modules, "lazy", lazy)
+    assert child_look.library_version(str(tmp_path / "site-packages/lazy/_speedups.so")) == ""
 
 
 @given(st.lists(st.text("abcdefgh.-_0123", min_size=1, max_size=12), max_size=5))

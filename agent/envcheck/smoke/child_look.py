@@ -164,7 +164,10 @@ def library_version(path: str) -> str:
     if found:
         return found.group(1)
     inside = re.search(r"/(?:site|dist)-packages/(\w+)", path)
-    version = getattr(sys.modules.get(inside.group(1)), "__version__", "") if inside else ""
+    # Not by getattr: a module may compute what it lacks, and warn or import more as it does.
+    version = (
+        getattr(sys.modules.get(inside.group(1)), "__dict__", {}).get("__version__", "") if inside else ""
+    )
     return version[:100] if isinstance(version, str) else ""
 
 
