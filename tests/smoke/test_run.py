@@ -391,3 +391,15 @@ def test_the_oldest_supported_onnxruntime_works(digits: Bundle) -> None:
     python = venv_with(interpreters()["3.8"], ["onnxruntime==1.16.0"])
     found = smoke(digits, target=Target(str(python))).evidence
     assert (found.ending.status, found.placement.source) == ("ok", "profile")
+
+
+@pytest.mark.parametrize("kilobytes", [60_000, 100_000, 200_000])
+def test_a_limited_address_space_is_named_however_the_libraries_end(
+    digits: Bundle, wrapper: Callable[[str], str], kilobytes: int
+) -> None:
+    """numpy and onnxruntime end in a segmentation fault, an abort or status 1 there, as it happens."""
+    script = f'ulimit -v {kilobytes}; exec {sys.executable} "$@"'
+    ending = smoke(digits, target=Target(wrapper(script))).evidence.ending
+    assert ending.status == "memory", ending
+    assert "memory" in ending.reason or f"{kilobytes // 1024} MB" in ending.reason
+    assert ending.hint

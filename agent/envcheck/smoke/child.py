@@ -140,6 +140,11 @@ class Child:
 
     def work(self) -> None:
         """Import, run every session, look at what was loaded."""
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            # Kept before anything is loaded: where it is too small, nothing else will be.
+            self.result["address_space_mb"] = limit // 2**20
+            self.save()
         self.import_libraries()
         if self.job["wait"]:
             self.await_files()

@@ -50,9 +50,24 @@ def explain(how: Exit, result: ChildResult | None) -> Ending:
         return Ending(status="ok", stage="done")
     if result is not None and result.failure is not None:
         return explain_failure(result.failure, result, _stage(how))
+    if (limit := _tight(how, result)) is not None and how.signal not in (signal.SIGKILL, signal.SIGXCPU):
+        reason = f"ended at the stage {how.stage!r} with an address space of {limit} MB: too little for it"
+        return _ending(
+            how, "memory", how.signal, reason, "raise the limit: `ulimit -v`, or LimitAS= of a unit"
+        )
     if how.signal is not None:
         return _crash(how, how.signal)
     return _unexplained(how)
+
+
+def _tight(how: Exit, result: ChildResult | None) -> int | None:
+    """Return the limit of the address space when libraries hardly fit: they crash there in many ways."""
+    limit = result.address_space_mb if result is not None else None
+    return limit if limit is not None and limit < _TIGHT_MB and _stage(how) in ("start", "import") else None
+
+
+# What Python, numpy and onnxruntime map while they are imported, with their threads, is less than this.
+_TIGHT_MB = 1024
 
 
 def _stage(how: Exit) -> str:
