@@ -277,9 +277,9 @@ def _writable(path: Path, *sources: Path | None) -> Path:
 
 def _print(bundle: Bundle, last: str) -> None:
     from envcheck.output.baseline import baseline_text
-    from envcheck.output.console import console
+    from envcheck.output.console import console, print_trimmed
 
-    console().print(baseline_text(bundle.baseline(), bundle.fingerprint(), bundle.signer(), last))
+    print_trimmed(console(), baseline_text(bundle.baseline(), bundle.fingerprint(), bundle.signer(), last))
 
 
 @contextmanager

@@ -153,7 +153,7 @@ def _classed(measured: Smoke, bundle: Bundle, fingerprint: Fingerprint) -> Smoke
 
 
 def _show(measured: Smoke, bundle: Bundle, device: str) -> None:
-    from envcheck.output.console import console
+    from envcheck.output.console import console, print_trimmed
     from envcheck.output.smoke import smoke_text
 
-    console().print(smoke_text(measured, bundle.baseline(), f"{measured.release} on {device}"))
+    print_trimmed(console(), smoke_text(measured, bundle.baseline(), f"{measured.release} on {device}"))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from envcheck.contract.document import Value
+from envcheck.contract.figures import figure
 from envcheck.contract.verdict import Finding
 from envcheck.contract.wire import Result
 from envcheck.judge.causes.cause import Cause
@@ -92,11 +93,11 @@ def _beyond(name: str, limit: float, actual: float | None, result: Result | None
         message, hint = _not_measured(name, result)
         why = Cause("", hint)
     elif slowed:
-        message = f"{label} {actual:.3g} {unit} was measured while the device throttled"
+        message = f"{label} {figure(actual)} {unit} was measured while the device throttled"
         message += f" (budget {limit:g} {unit})"
         why = _slowed(result)
     else:
-        message = f"{label} {actual:.3g} {unit}, budget {limit:g} {unit}"
+        message = f"{label} {figure(actual)} {unit}, budget {limit:g} {unit}"
         why = (terms.slow if timed else None) or why
     return Finding(
         rule=f"budget.{name}",
@@ -105,7 +106,7 @@ def _beyond(name: str, limit: float, actual: float | None, result: Result | None
         unknown=slowed or actual is None,
         message=message,
         expected=f"{'>=' if name == 'throughput' else '<='} {limit:g} {unit}",
-        actual="" if actual is None else f"{actual:.3g} {unit}",
+        actual="" if actual is None else f"{figure(actual)} {unit}",
         cause=why.words,
         hint=why.hint,
     )
@@ -124,7 +125,7 @@ def _slower_than_training(p50: float | None, result: Result | None, terms: Terms
         why = Cause("", hint)
     else:
         why = _slowed(result) if slowed else terms.slow or Cause("")
-        message = f"latency p50 {p50:.3g} ms here, {trained:.3g} ms in training on such a device"
+        message = f"latency p50 {figure(p50)} ms here, {figure(trained)} ms in training on such a device"
         message += " (measured while the device throttled)" if slowed else ""
     yield Finding(
         rule="timing",
@@ -132,8 +133,8 @@ def _slower_than_training(p50: float | None, result: Result | None, terms: Terms
         severity=timing.severity,
         unknown=slowed or p50 is None,
         message=message,
-        expected=f"<= {timing.factor:g} x {trained:.3g} ms ({terms.device_class})",
-        actual="" if p50 is None else f"{p50:.3g} ms",
+        expected=f"<= {timing.factor:g} x {figure(trained)} ms ({terms.device_class})",
+        actual="" if p50 is None else f"{figure(p50)} ms",
         cause=why.words,
         hint=why.hint,
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from envcheck.contract.baseline import Baseline, Graph, OutputReference, TensorSpec
+from envcheck.contract.figures import figure
 from envcheck.contract.fingerprint import Fingerprint
 from envcheck.contract.text import inert
 from envcheck.output.console import words
@@ -117,7 +118,7 @@ def _outputs(baseline: Baseline) -> Iterator[Row]:
             floor = output.floor
             share = f" ({floor.rms / floor.scale:.2g} of the RMS)" if floor.scale else ""
             subject = _FLOOR_NAMES.get(floor.basis, "noise floor")
-            yield subject, f"RMSE {floor.rms:.3g}{share}, at most {floor.max:.3g}"
+            yield subject, f"RMSE {figure(floor.rms)}{share}, at most {figure(floor.max)}"
             yield "", f"{_MEASURED_BY[floor.basis]} ({floor.members} runs)"
     if baseline.evidence.accuracy is not None:
         yield "accuracy", f"{baseline.evidence.accuracy:.3f} on the golden samples"

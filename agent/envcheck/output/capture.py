@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from envcheck.contract.fingerprint import Fingerprint, Section
 from envcheck.contract.text import inert
-from envcheck.output.console import columns, console, state, words
+from envcheck.output.console import columns, console, print_trimmed, state, words
 from envcheck.output.opaque import items, mapping, number, strings
 from envcheck.output.remarks import remarks
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
 
 # The packages that a model's process usually loads: named on the one screen, in this order.
 _NAMED = ("onnxruntime", "onnxruntime-gpu", "numpy", "torch", "scipy", "opencv-python", "pillow")
@@ -29,7 +29,7 @@ def print_capture(fingerprint: Fingerprint, out: Console | None = None) -> None:
     grid = columns()
     for name, section in fingerprint.sections.items():
         grid.add_row(_state(section), name, words(summary(name, section)))
-    _print_trimmed(screen, grid)
+    print_trimmed(screen, grid)
     found = remarks(fingerprint)
     if found:
         screen.print()
@@ -39,23 +39,12 @@ def print_capture(fingerprint: Fingerprint, out: Console | None = None) -> None:
             table.add_row(state("warn"), remark.section, words(remark.text))
             if remark.hint:
                 table.add_row("", "", words(remark.hint, style="dim"))
-        _print_trimmed(screen, table)
+        print_trimmed(screen, table)
     screen.print()
     screen.print(words(f"fingerprint {fingerprint.digest}", style="dim"))
     if not found:
         skipped = any(section.status == "skipped" for section in fingerprint.sections.values())
         screen.print(words(_NEXT_SKIPPED if skipped else _NEXT))
-
-
-def _print_trimmed(screen: Console, shown: RenderableType) -> None:
-    """Print without the blanks that fill a table's last column: whoever copies lines would have them too."""
-    from rich.cells import cell_len
-    from rich.segment import Segment, Segments
-
-    for line in screen.render_lines(shown, pad=False):
-        text = "".join(segment.text for segment in line)
-        kept = Segment.adjust_line_length(line, cell_len(text.rstrip()), pad=False)
-        screen.print(Segments([*kept, Segment.line()]), end="")
 
 
 def headline(fingerprint: Fingerprint) -> str:

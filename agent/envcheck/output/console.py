@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from envcheck.contract.text import inert
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.table import Table
     from rich.text import Text
 
@@ -65,3 +65,14 @@ def columns() -> Table:
     grid.add_column(no_wrap=True, min_width=15)
     grid.add_column(overflow="fold")
     return grid
+
+
+def print_trimmed(screen: Console, shown: RenderableType) -> None:
+    """Print without the blanks that fill a table's last column: whoever copies lines would have them too."""
+    from rich.cells import cell_len
+    from rich.segment import Segment, Segments
+
+    for line in screen.render_lines(shown, pad=False):
+        text = "".join(segment.text for segment in line)
+        kept = Segment.adjust_line_length(line, cell_len(text.rstrip()), pad=False)
+        screen.print(Segments([*kept, Segment.line()]), end="")

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from envcheck.contract.baseline import Baseline
 from envcheck.contract.evidence import Evidence, SmokeReadings
+from envcheck.contract.figures import figure
 from envcheck.contract.policy import Policy
 from envcheck.contract.text import inert
 from envcheck.contract.verdict import Verdict
@@ -113,7 +114,7 @@ def _readings(readings: SmokeReadings, policy: Policy) -> Iterator[Line]:
         yield _budgeted("latency", latency_line(readings) + throttled, ", ".join(limits))
     if readings.throughput is not None:
         limit = "" if budget.throughput is None else f"{budget.throughput:g} samples/s"
-        yield _budgeted("throughput", f"{readings.throughput:.3g} samples/s", limit)
+        yield _budgeted("throughput", f"{figure(readings.throughput)} samples/s", limit)
     if readings.peak_memory_mb is not None:
         limit = "" if budget.peak_memory_mb is None else f"{budget.peak_memory_mb:g} MB"
         yield _budgeted("memory", f"{readings.peak_memory_mb:.0f} MB at most", limit)
@@ -166,4 +167,4 @@ def latency_line(readings: SmokeReadings) -> str:
 
 def milliseconds(value: float) -> str:
     """Write a time with three digits, in seconds from one second on."""
-    return f"{value:.3g} ms" if value < 1000 else f"{value / 1000:.3g} s"
+    return f"{figure(value)} ms" if value < 1000 else f"{value / 1000:.3g} s"

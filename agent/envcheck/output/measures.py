@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from envcheck.contract.figures import figure
 from envcheck.contract.verdict import Measure, MeasureState
 
 _WORST: tuple[MeasureState, ...] = ("fail", "unknown", "drift", "pass")
@@ -44,6 +45,6 @@ def _tells(one: Measure) -> bool:
 
 
 def _phrase(one: Measure) -> str:
-    value = "not measured" if one.value is None else f"{one.value:.3g}"
-    allowed = "" if one.tolerance is None else f" ({one.tolerance:.3g} allowed)"
+    value = "not measured" if one.value is None else f"{figure(one.value)}"
+    allowed = "" if one.tolerance is None else f" ({figure(one.tolerance)} allowed)"
     return f"{_NAMES.get(one.metric, one.metric)} {value}{allowed}"

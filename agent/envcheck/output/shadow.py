@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from envcheck.contract.evidence import Ending
+from envcheck.contract.figures import figure
 from envcheck.contract.shadow import ADDED, Shadow, ShadowOutput, Side
 from envcheck.contract.text import inert
 from envcheck.errors import EXIT_PASS, EXIT_UNKNOWN
@@ -62,7 +63,9 @@ def _output(name: str, output: ShadowOutput) -> Iterator[Row]:
     if output.decisions is not None:
         same = output.decisions.total - output.decisions.flipped
         margin = (
-            f", the largest margin {output.decisions.largest_margin:.3g}" if output.decisions.flipped else ""
+            f", the largest margin {figure(output.decisions.largest_margin)}"
+            if output.decisions.flipped
+            else ""
         )
         yield "", subject, f"{same} of {output.decisions.total} decisions agree ({_share(output)}){margin}"
         subject = ""
@@ -70,7 +73,8 @@ def _output(name: str, output: ShadowOutput) -> Iterator[Row]:
         yield "", subject, f"{_share(output)} of {output.elements} elements are equal"
     if output.rmse is not None:
         share = f" ({output.rmse / output.scale:.2g} of its RMS)" if output.scale else ""
-        yield "", subject, f"RMSE {output.rmse:.3g}{share}, at most {output.max_abs:.3g}"
+        most = "" if output.max_abs is None else f", at most {figure(output.max_abs)}"
+        yield "", subject, f"RMSE {figure(output.rmse)}{share}{most}"
 
 
 def _share(output: ShadowOutput) -> str:
@@ -92,7 +96,7 @@ def _speed(shadow: Shadow) -> Iterator[Row]:
         session = f", session {milliseconds(readings.session_ms)}" if readings.session_ms is not None else ""
         yield "", subject, f"{_CALLED[side]}: {latency_line(readings)}{session}"
     if shadow.latency_ratio is not None:
-        yield "", "ratio", f"the candidate takes {shadow.latency_ratio:.3g} times as long"
+        yield "", "ratio", f"the candidate takes {figure(shadow.latency_ratio)} times as long"
 
 
 def _verdict(shadow: Shadow, wanted: float | None, exit_code: int) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from envcheck.contract.baseline import Baseline
 from envcheck.contract.evidence import Evidence, OutputMetrics, Smoke, SmokeReadings, ThreadPool
+from envcheck.contract.figures import figure
 from envcheck.contract.text import inert
 from envcheck.output.console import columns, state, words
 from envcheck.output.looked_at import floor_words, in_floors, latency_line
@@ -83,16 +84,16 @@ def _outputs(evidence: Evidence, baseline: Baseline) -> Iterator[Row]:
 
 def _values(metrics: OutputMetrics) -> Iterator[Row]:
     if metrics.low is not None and metrics.high is not None:
-        told = f"{metrics.low:.3g} to {metrics.high:.3g}"
+        told = f"{figure(metrics.low)} to {figure(metrics.high)}"
         if metrics.mean is not None and metrics.deviation is not None:
-            told += f", mean {metrics.mean:.3g}, deviation {metrics.deviation:.3g}"
+            told += f", mean {figure(metrics.mean)}, deviation {figure(metrics.deviation)}"
         yield "", "values", told
     if metrics.sum_error is not None and metrics.divergence is not None:
         told = f"sums are within {metrics.sum_error:.2g} of 1; divergence {metrics.divergence:.2g} nats"
         yield "", "probabilities", told
     if metrics.batching_max is not None:
         same = metrics.batching_max == 0
-        found = "as in the batch" if same else f"at most {metrics.batching_max:.3g} from the batch's"
+        found = "as in the batch" if same else f"at most {figure(metrics.batching_max)} from the batch's"
         yield "", "one by one", found
 
 
@@ -102,11 +103,11 @@ def _phrases(name: str, metrics: OutputMetrics, baseline: Baseline) -> Iterator[
     if metrics.rmse is not None and floor is not None:
         yield f"{in_floors(metrics.rmse, floor.rms)} {floor_words(floor.basis)}"
     elif metrics.rmse is not None:
-        yield f"RMSE {metrics.rmse:.3g}"
+        yield f"RMSE {figure(metrics.rmse)}"
     if metrics.differing is not None:
         yield f"{metrics.differing} of {metrics.elements} elements differ"
     if metrics.max_abs is not None:
-        yield f"largest error {metrics.max_abs:.3g}"
+        yield f"largest error {figure(metrics.max_abs)}"
 
 
 def _run(evidence: Evidence, baseline: Baseline) -> Iterator[Row]:
@@ -164,7 +165,7 @@ def _readings(readings: SmokeReadings) -> Iterator[Row]:
     if readings.latency is not None:
         yield "", "latency", latency_line(readings)
     if readings.throughput is not None:
-        yield "", "throughput", f"{readings.throughput:.3g} samples/s"
+        yield "", "throughput", f"{figure(readings.throughput)} samples/s"
     for slowed, what in ((readings.throttled, "heat or power"), (readings.starved, "a CPU quota")):
         if slowed:
             yield "warn", "slowed", f"by {what}, while the model ran: its timings say little"
@@ -173,7 +174,7 @@ def _readings(readings: SmokeReadings) -> Iterator[Row]:
         ("session", readings.session_ms),
         ("first run", readings.first_run_ms),
     )
-    told = [f"{name} {value:.3g} ms" for name, value in parts if value is not None]
+    told = [f"{name} {figure(value)} ms" for name, value in parts if value is not None]
     if told:
         yield "", "start", ", ".join(told)
     if readings.peak_memory_mb is not None:

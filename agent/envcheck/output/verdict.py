@@ -29,10 +29,11 @@ def verdict_text(
 
     grid = columns()
     told = [finding for finding in verdict.findings if finding.severity != "info"]
+    explained: set[str] = set()
     for finding, following in zip(told, [*told[1:], None], strict=False):
         _add_finding(grid, finding)
         if following is None or _reasons(following) != _reasons(finding):
-            _add_reasons(grid, finding)
+            _add_reasons(grid, finding, explained)
     for finding in verdict.waived:
         grid.add_row("  waived", words(subject(finding.path)), words(finding.message, "dim"))
     for line in looked_at(verdict, policy, measured):
@@ -80,11 +81,13 @@ def _reasons(finding: Finding) -> tuple[str, str]:
     return finding.cause, finding.hint if finding.severity == "block" else ""
 
 
-def _add_reasons(grid: Table, finding: Finding) -> None:
+def _add_reasons(grid: Table, finding: Finding, explained: set[str]) -> None:
+    """Tell cause and mend, each once on a screen."""
     from rich.text import Text
 
     for label, text in zip(("cause", "mend"), _reasons(finding), strict=True):
-        if text:
+        if text and text not in explained:
+            explained.add(text)
             grid.add_row("", Text(label, style="dim"), words(text))
 
 
