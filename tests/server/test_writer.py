@@ -133,3 +133,51 @@ def test_somebody_who_went_away_is_not_waited_for() -> None:
     asyncio.run(run())
     writer.close()
     assert [one for batch in store.batches for one in batch] == ["r0", "r1"]
+
+
+def test_a_lone_report_waits_for_no_company() -> None:
+    store = Batches()
+    writer = Writer(store.receive, capacity=100, batch=8, apart_s=60)
+
+    async def run() -> None:
+        await asyncio.wait_for(writer.report("r0"), 20)  # type: ignore[arg-type]
+
+    asyncio.run(run())
+    writer.close()
+    assert store.batches == [["r0"]]
+
+
+@pytest.mark.parametrize("more", [7, 20])
+def test_reports_close_behind_one_another_share_a_commit(more: int) -> None:
+    """As many as one commit takes wait no longer, nor does a job, nor the end."""
+    store = Batches()
+    writer = Writer(store.receive, capacity=100, batch=7, apart_s=60)
+
+    async def run() -> None:
+        await writer.report("r0")  # type: ignore[arg-type]
+        rest = [asyncio.ensure_future(writer.report(f"r{number}")) for number in range(more)]  # type: ignore[arg-type]
+        await asyncio.wait_for(asyncio.gather(*rest[:7]), 20)
+        if more > 7:
+            await asyncio.wait_for(asyncio.gather(*rest[:14]), 20)
+            await settled(writer, 6)
+            assert await asyncio.wait_for(writer.run(lambda: "done"), 20) == "done"
+
+    asyncio.run(run())
+    writer.close()
+    assert [len(batch) for batch in store.batches] == ([1, 7] if more == 7 else [1, 7, 7, 6])
+
+
+def test_closing_waits_for_no_company() -> None:
+    store = Batches()
+    writer = Writer(store.receive, capacity=100, batch=8, apart_s=60)
+
+    async def run() -> None:
+        await writer.report("r0")  # type: ignore[arg-type]
+        late = asyncio.ensure_future(writer.report("r1"))  # type: ignore[arg-type]
+        await asyncio.sleep(0.05)
+        assert len(writer) == 1
+        await asyncio.get_running_loop().run_in_executor(None, writer.close)
+        assert await asyncio.wait_for(late, 20) == ("received", "r1")
+
+    asyncio.run(run())
+    assert store.batches == [["r0"], ["r1"]]

@@ -22,6 +22,7 @@ MAX_DEPTH = 64
 _SAFE_INTEGER = 2**63
 _ABSENT = object()
 _MUCH = 1 << 20
+_ENCODER = json.JSONEncoder(sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
 
 
 class Unwritable(ValueError):
@@ -57,9 +58,7 @@ def canonical_json(value: Any) -> bytes:
 
 def write(value: Any) -> bytes:
     """Return the canonical bytes of what `plain` returned."""
-    return json.dumps(
-        value, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":")
-    ).encode("ascii")
+    return _ENCODER.encode(value).encode("ascii")
 
 
 def digest(data: bytes) -> str:

@@ -162,16 +162,16 @@ async def admit(request: HttpRequest, site: Site, endpoint: Endpoint) -> Call:
     bearer = headers.get("authorization")
     if access.scopes and (bearer is not None or not access.device):
         token = await site.read(site.services.tokens.authorise, _bearer(bearer), access.scopes)
-        return Call(request, site, endpoint, await _body(request, site, endpoint), token=token)
+        return Call(request, site, endpoint, await _body(request, site, endpoint, headers), token=token)
     if not access.device:
-        return Call(request, site, endpoint, await _body(request, site, endpoint))
+        return Call(request, site, endpoint, await _body(request, site, endpoint, headers))
     if "signature" not in headers:
         if bearer is not None:
             raise Forbidden("a token may not do this: only a device may", "devices sign every request")
         raise Unauthenticated("the request is not signed", "devices sign every request: docs/wire.md")
     if access.device != "new":
         await _know_key(headers, site)
-    body = await _body(request, site, endpoint)
+    body = await _body(request, site, endpoint, headers)
     signed = read_signed(request.method, _raw_path(request), _raw_query(request), body, headers)
     if access.device == "new":
         return Call(request, site, endpoint, body, signed=signed)
@@ -235,8 +235,9 @@ async def _receive(request: HttpRequest, until: float) -> Any:
         raise TooSlow("the body came too slowly", "try again, over a better connection") from None
 
 
-async def _body(request: HttpRequest, site: Site, endpoint: Endpoint) -> bytes:
+async def _body(request: HttpRequest, site: Site, endpoint: Endpoint, headers: Mapping[str, str]) -> bytes:
     """Read the body, unless the endpoint reads it itself."""
+    _check_head(headers, endpoint, _limit(site, endpoint))
     if endpoint.streamed:
         return b""
     found, size = [], 0
@@ -252,8 +253,7 @@ async def pieces(request: HttpRequest, site: Site, endpoint: Endpoint) -> AsyncI
 
     Raises TooLarge, TooSlow, or BadInput when it breaks off or comes in an encoding that is not read here.
     """
-    limit = getattr(site.settings, endpoint.limit) if endpoint.limit else 0
-    _check_head(request, endpoint, limit)
+    limit = _limit(site, endpoint)
     begun = asyncio.get_running_loop().time()
     size, more = 0, True
     while more:
@@ -269,8 +269,12 @@ async def pieces(request: HttpRequest, site: Site, endpoint: Endpoint) -> AsyncI
         yield piece
 
 
-def _check_head(request: HttpRequest, endpoint: Endpoint, limit: int) -> None:
-    headers = _headers(request)
+def _limit(site: Site, endpoint: Endpoint) -> int:
+    return getattr(site.settings, endpoint.limit) if endpoint.limit else 0
+
+
+def _check_head(headers: Mapping[str, str], endpoint: Endpoint, limit: int) -> None:
+    """Refuse what the headers alone tell; raises TooLarge or BadInput."""
     encoding = headers.get("content-encoding", "identity").lower()
     if encoding not in ("identity", "gzip") or (encoding == "gzip" and not endpoint.gzip):
         raise BadInput(f"a body of the encoding {encoding[:40]!r} is not read here")

@@ -87,6 +87,8 @@ def _configuration(settings: Settings, app: Any) -> uvicorn.Config:
         log_level=settings.log_level,
         access_log=False,
         server_header=False,
+        # Nobody is asked, logged or let in by the address they come from.
+        proxy_headers=False,
         lifespan="on",
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_SHUTDOWN_S,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 
 import msgspec
 
@@ -23,6 +24,8 @@ from envcheck_server.store.values import CLONED, Device, NewReport, Receipt, Rec
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MOST_RESULTS = 256
 _LARGEST = 2**63 - 1
+# Statements of more results than this are rare, and not kept in memory.
+_MOST_REMEMBERED = 16
 
 
 class ReportService:
@@ -125,11 +128,18 @@ def _signed_later(device: Device, new: NewReport) -> bool:
 
 def make_statement(report: Report) -> Statement:
     """Return what a report claims, named by its digest."""
-    evidence = {bundle: result.evidence for bundle, result in sorted(report.results.items())}
-    model = _deployed(report)
-    claim = canonical_json([report.fingerprint, evidence, *([model] if model else [])])
+    evidence = tuple((bundle, result.evidence) for bundle, result in sorted(report.results.items()))
+    name = _name_statement if len(evidence) <= _MOST_REMEMBERED else _name_statement.__wrapped__
+    return name(report.fingerprint, evidence, _deployed(report))
+
+
+@lru_cache(maxsize=1024)
+def _name_statement(fingerprint: str, evidence: tuple[tuple[str, str], ...], model: str) -> Statement:
+    """Name a claim; whole fleets make the same, again and again."""
+    results = dict(evidence)
+    claim = canonical_json([fingerprint, results, *([model] if model else [])])
     number = int.from_bytes(hashlib.sha256(claim).digest()[:8], "big", signed=True)
-    return Statement(number, report.fingerprint, evidence, model)
+    return Statement(number, fingerprint, results, model)
 
 
 def _deployed(report: Report) -> str:

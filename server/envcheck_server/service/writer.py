@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from envcheck_server.store.values import NewReport, Received
 T = TypeVar("T")
 
 _LOG = logging.getLogger("envcheck_server")
+# A transaction costs as much as dozens of the rows it holds: reports that keep coming share one.
+APART_S = 0.02
 
 
 @dataclass(slots=True)
@@ -35,8 +38,9 @@ class _Waiting:
 class Writer:
     """Serialises writes. Reports that arrive while a commit is under way share the next one.
 
-    `receive` stores a batch of reports durably. An answer is given only after the commit. Beyond
-    `capacity` waiting writes, Busy is raised at once.
+    `receive` stores a batch of reports durably. An answer is given only after the commit. A report that comes
+    alone is written at once; between commits of reports lie `apart_s` seconds, unless a whole `batch` waits.
+    Beyond `capacity` waiting writes, Busy is raised at once.
     """
 
     def __init__(
@@ -46,13 +50,19 @@ class Writer:
         capacity: int,
         batch: int,
         retry_after_s: int = 5,
+        apart_s: float = APART_S,
     ) -> None:
         self._receive = receive
         self._retry_after_s = retry_after_s
         self._capacity = capacity
         self._batch = batch
+        self._apart_s = apart_s
         self._queue: deque[_Waiting] = deque()
         self._wake = threading.Condition()
+        # How many must wait before the writer is woken early, and when it took the last ones.
+        self._enough = 1
+        self._jobs = 0
+        self._taken = 0.0
         self._closing = False
         self._failed = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -96,7 +106,9 @@ class Writer:
                 reason = "the collector has more to write than it can keep up with"
                 raise Busy(reason, "try again later", self._retry_after_s)
             self._queue.append(_Waiting(report, job, loop, future))
-            self._wake.notify()
+            self._jobs += job is not None
+            if job is not None or len(self._queue) >= self._enough:
+                self._wake.notify()
         return future
 
     def _run(self) -> None:
@@ -130,9 +142,21 @@ class Writer:
 
     def _take(self) -> list[_Waiting]:
         with self._wake:
-            while not self._queue and not self._closing:
-                self._wake.wait()
-            return [self._queue.popleft() for _ in range(min(self._batch, len(self._queue)))]
+            self._await(1, None)
+            self._await(self._batch, self._taken + self._apart_s)
+            self._taken = time.monotonic()
+            taken = [self._queue.popleft() for _ in range(min(self._batch, len(self._queue)))]
+            self._jobs -= sum(waiting.job is not None for waiting in taken)
+            return taken
+
+    def _await(self, enough: int, until: float | None) -> None:
+        """Wait until as many reports are there, or a job, which waits for no company; or the time is up."""
+        self._enough = enough
+        while len(self._queue) < enough and not self._jobs and not self._closing:
+            left = None if until is None else until - time.monotonic()
+            if left is not None and left <= 0:
+                break
+            self._wake.wait(left)
 
     def _store(self, reports: list[_Waiting]) -> None:
         try:
