@@ -12,7 +12,11 @@ from envcheck.ending import ended, escape_unshowable, say
 # Not from `typing`: on the hot path nothing is imported before the interpreter is asked that can wait.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
+
+
+# New objects after which Python looks for garbage.
+_THRESHOLD = 50_000
 
 
 def main() -> None:
@@ -26,13 +30,18 @@ def main() -> None:
     escape_unshowable()
     options = _plain_capture(sys.argv[1:])
     if options is None:
+        # Imports leave next to no garbage, and at the usual threshold they are searched for it all the time.
+        gc.set_threshold(_THRESHOLD)
         from envcheck.cli import envcheck, run_cli
 
-        sys.exit(run_cli(envcheck))
-    # What lives for a tenth of a second needs no collection of its garbage, nor to be taken apart at the end:
-    # both would take a twelfth of its time.
+        _leave(run_cli(envcheck))
+    # What lives for a tenth of a second needs no collection of its garbage.
     gc.disable()
-    code = ended(lambda: _capture(options))
+    _leave(ended(lambda: _capture(options)))
+
+
+def _leave(code: int) -> NoReturn:
+    """End without taking the interpreter apart, which would take a twelfth of a short command's time."""
     atexit._run_exitfuncs()  # noqa: SLF001 what an ordinary end calls as well
     os._exit(code)
 

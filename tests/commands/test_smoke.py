@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from support.fleet import Commands
-from support.tiny_models import SAMPLES, classifier_bundle
+from support.tiny_models import SAMPLES, WEIGHTS, classifier_bundle
 
 from envcheck.contract.bundle import Bundle, build_bundle
 from envcheck.contract.document import decode
@@ -185,3 +188,28 @@ def test_a_truncated_bundle_exits_2(tiny: str, tmp_path: Path, commands: Command
     said = commands("smoke", cut)
     assert said.code == 2
     assert "truncated" in said.err
+
+
+def test_a_damaged_bundle_leaves_neither_a_child_nor_files(
+    tiny: str, tmp_path: Path, commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The interpreter is on its way by then: it is stopped, and was given nothing to run."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(work))
+    data = bytearray(Path(tiny).read_bytes())
+    at = bytes(data).index(WEIGHTS.tobytes())
+    data[at] ^= 1
+    bad = tmp_path / "bad.envcheck"
+    bad.write_bytes(data)
+    said = commands("smoke", bad)
+    assert (said.code, said.out) == (2, "")
+    assert "the member model.onnx is damaged: its digest is not the manifest's" in said.err
+    assert list(work.iterdir()) == []
+    assert not [line for line in command_lines() if str(work) in line]
+
+
+def command_lines() -> Iterator[str]:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            yield path.read_bytes().decode("utf-8", "replace")

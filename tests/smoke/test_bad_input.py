@@ -196,7 +196,9 @@ def test_a_bundle_with_hostile_members_is_refused_with_exit_code_2(
     path.write_bytes(alter(whole))
     marker = tmp_path / "started"
     python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\n: > {marker}\nexec {sys.executable} "$@"\n', encoding="ascii")
+    # It may be started, but waits for its job, and is told of none.
+    wait = 'for place; do :; done; while [ ! -e "$place/job.json" ]; do sleep 0.01; done'
+    python.write_text(f'#!/bin/sh\n{wait}\n: > {marker}\nexec {sys.executable} "$@"\n', encoding="ascii")
     python.chmod(0o755)
     said = commands("smoke", str(path), "--python", str(python))
     assert (said.code, said.out) == (2, "")

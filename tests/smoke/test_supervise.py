@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from envcheck.errors import BadInput
 from envcheck.facts.host import Target
 from envcheck.smoke.job import QUICK_TIMING, ChildRun, Job, SessionSpec
 from envcheck.smoke.outputs import load_run
-from envcheck.smoke.supervise import run_job
+from envcheck.smoke.starting import Child, start_child
+from envcheck.smoke.supervise import run_job, watch_child
 
 Run = Callable[..., ChildRun]
 CPU = ["CPUExecutionProvider"]
@@ -282,15 +284,20 @@ def test_stages_are_told_as_they_come(tmp_path: Path) -> None:
 
 
 def waiting(workdir: Path, place: Callable[[], None], deadline_s: float = 60) -> ChildRun:
-    """A job whose files come while the child imports its libraries."""
+    """A job that comes while the child imports its libraries."""
     (workdir / "work").mkdir()
     job = Job(
         models={"model": str(workdir / "m.onnx")},
         inputs={"golden": str(workdir / "golden.npz")},
         sessions=[SessionSpec(name="model", model="model", inputs=["golden"], providers=CPU)],
-        wait=True,
     )
-    return run_job(job, Target(), deadline_s, workdir / "work", place=place)
+
+    def prepare() -> Job:
+        place()
+        return job
+
+    with start_child(Target(), deadline_s, workdir / "work") as child:
+        return watch_child(child, prepare)
 
 
 def test_a_child_waits_for_what_is_still_being_placed(tmp_path: Path) -> None:
@@ -314,9 +321,33 @@ def test_what_placing_raises_stops_the_child_and_is_raised(tmp_path: Path) -> No
     assert time.monotonic() - begin < 10
 
 
-def test_files_that_never_come_end_at_the_deadline(tmp_path: Path) -> None:
+def test_a_job_that_never_comes_ends_at_the_deadline(tmp_path: Path) -> None:
     done = waiting(tmp_path, lambda: time.sleep(2.5), deadline_s=1.5)
     assert (done.ending.status, done.ending.stage) == ("timeout", "import")
+
+
+def test_a_child_that_is_given_nothing_is_gone_at_the_end(tmp_path: Path) -> None:
+    """Whatever ends the agent's work before it has a job."""
+    begun: list[Child] = []
+
+    def open_nothing() -> None:
+        with start_child(Target(), 60, tmp_path) as child:
+            begun.append(child)
+            raise BadInput("not a bundle")
+
+    with pytest.raises(BadInput):
+        open_nothing()
+    assert begun[0].process is not None
+    assert not _alive(begun[0].process.pid)
+
+
+def test_a_child_is_bounded_before_it_has_a_job(tmp_path: Path) -> None:
+    with start_child(Target(), 60, tmp_path, output_mb=3) as child:
+        assert child.process is not None
+        wanted = re.compile(rf"^Max file size +{3 * 2**20} ", re.MULTILINE)
+        limits = Path(f"/proc/{child.process.pid}/limits")
+        assert any(wanted.search(limits.read_text(encoding="ascii")) or time.sleep(0.02) for _ in range(500))
+        assert not (tmp_path / "job.json").exists()
 
 
 def endless() -> bytes:

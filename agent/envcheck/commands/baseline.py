@@ -101,7 +101,7 @@ def create(
     from envcheck.facts.gather import capture
     from envcheck.facts.host import resolve_target
     from envcheck.judge.device_class import device_class
-    from envcheck.smoke.run import require_deadline
+    from envcheck.smoke.starting import require_deadline
 
     parse_release(name)
     options = Options(

@@ -5,15 +5,18 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from envcheck.contract.bundle import Bundle, read_bundle
-from envcheck.contract.fingerprint import Fingerprint
-from envcheck.contract.policy import Policy
-from envcheck.contract.verdict import Outcome
 from envcheck.errors import EXIT_FAIL, EXIT_PASS, EXIT_UNKNOWN, BadInput
+
+# `envcheck smoke` starts its child before it imports what reads a bundle.
+if TYPE_CHECKING:
+    from envcheck.contract.bundle import Bundle, Checking
+    from envcheck.contract.fingerprint import Fingerprint
+    from envcheck.contract.policy import Policy
+    from envcheck.contract.verdict import Outcome
 
 EXIT_BY_OUTCOME: dict[Outcome, int] = {"pass": EXIT_PASS, "fail": EXIT_FAIL, "unknown": EXIT_UNKNOWN}
 # A model above 2 GB does not fit into one protobuf message, so no bundle is larger than that and its inputs.
@@ -48,9 +51,11 @@ def view_file(path: Path, what: str, limit: int = MAX_FILE) -> memoryview:
     return memoryview(read_file(path, what, limit))
 
 
-def open_bundle(path: Path) -> Bundle:
+def open_bundle(path: Path, checking: Checking | None = None) -> Bundle:
     """Open a bundle that a person named: it may be unsigned, but not damaged."""
-    return read_bundle(view_file(path, "bundle"), str(path), notice)
+    from envcheck.contract.bundle import Checking, read_bundle
+
+    return read_bundle(view_file(path, "bundle"), str(path), notice, checking or Checking())
 
 
 def find_policy(name: str) -> Policy:

@@ -77,17 +77,15 @@ def smoke(
       envcheck smoke digits@1.3.envcheck --json > smoke.json
       envcheck smoke digits@1.3.envcheck --shadow digits@1.4.envcheck --inputs recorded/ --min-agreement 0.99
     """
-    from envcheck.contract.document import encode
-    from envcheck.smoke.run import require_deadline
+    from envcheck.smoke.starting import require_deadline
 
     configuration = load_configuration(config)
     beside = shadow_options(shadow, inputs, min_agreement)
     limit = require_deadline(configuration.smoke_deadline_s if deadline is None else deadline)
-    opened = open_bundle(bundle)
     target = serving_target(configuration, python, env_file, unit)
     if beside is not None:
         return run_beside(
-            opened,
+            open_bundle(bundle),
             target,
             beside,
             device=configuration.device,
@@ -97,9 +95,11 @@ def smoke(
             as_json=as_json,
             output=output,
         )
-    measured, fingerprint = _run(
-        opened, target, providers=providers, quick=quick or configuration.smoke_quick, deadline_s=limit
+    measured, opened, fingerprint = _run(
+        bundle, target, providers=providers, quick=quick or configuration.smoke_quick, deadline_s=limit
     )
+    from envcheck.contract.document import encode
+
     tell_stage("")
     measured = _classed(measured, opened, fingerprint)
     if output is not None:
@@ -114,30 +114,32 @@ def smoke(
 
 
 def _run(
-    bundle: Bundle, target: Target, *, providers: tuple[str, ...], quick: bool, deadline_s: float
-) -> tuple[Smoke, Fingerprint]:
-    """Run the model and capture the machine side by side: what is captured is needed only in the end."""
-    from concurrent.futures import ThreadPoolExecutor
+    path: Path, target: Target, *, providers: tuple[str, ...], quick: bool, deadline_s: float
+) -> tuple[Smoke, Bundle, Fingerprint]:
+    """Run the model, and capture the machine beside it: what is captured is needed only in the end.
 
-    from msgspec.structs import replace
+    The child goes first: it imports its libraries while this process imports its own and reads the bundle.
+    """
+    from envcheck.smoke.starting import start_child, work_folder
 
-    from envcheck.facts.gather import capture
-    from envcheck.smoke.run import run_smoke
+    with work_folder() as workdir, start_child(target, deadline_s, workdir) as child:
+        from msgspec.structs import replace
 
-    with ThreadPoolExecutor(1) as executor:
-        capturing = executor.submit(capture, target)
-        measured = run_smoke(
-            bundle,
-            target,
-            fingerprint="",
-            providers=providers or None,
-            quick=quick,
-            deadline_s=deadline_s,
+        from envcheck.facts.gather import capture
+        from envcheck.smoke.run import Asked, run_started
+
+        captured: list[Fingerprint] = []
+        measured, bundle = run_started(
+            child,
+            lambda checking: open_bundle(path, checking),
+            Asked("", providers, quick),
             progress=tell_stage,
+            meanwhile=lambda: captured.append(capture(target)),
         )
-        fingerprint = capturing.result()
+    # A model that is refused was not run, so nothing went on beside it.
+    fingerprint = captured[0] if captured else capture(target)
     evidence = replace(measured.evidence, fingerprint=fingerprint.digest)
-    return replace(measured, evidence=evidence), fingerprint
+    return replace(measured, evidence=evidence), bundle, fingerprint
 
 
 def _classed(measured: Smoke, bundle: Bundle, fingerprint: Fingerprint) -> Smoke:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Collection, Mapping
-from functools import cached_property
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -145,7 +146,33 @@ def sign_bundle(bundle: Bundle, key: Ed25519PrivateKey) -> bytes:
     return build_bundle(bundle.manifest.release, bundle.members, key)
 
 
-def read_bundle(data: bytes | memoryview, source: str, notice: Notice | None = None) -> Bundle:
+def _digest(_: str, content: bytes) -> str:
+    return digest(content)
+
+
+def _in_turn(checks: Sequence[Callable[[], None]]) -> None:
+    for check in checks:
+        check()
+
+
+@dataclass(frozen=True)
+class Checking:
+    """How a bundle is checked: who takes a member's digest, by name and content, and who runs the checks.
+
+    `take` is called once for each member, and may do more with the bytes. `run` runs all of the checks, and
+    raises what the first in order raised.
+    """
+
+    take: Callable[[str, bytes], str] = _digest
+    run: Callable[[Sequence[Callable[[], None]]], None] = _in_turn
+
+
+_PLAIN = Checking()
+
+
+def read_bundle(
+    data: bytes | memoryview, source: str, notice: Notice | None = None, checking: Checking = _PLAIN
+) -> Bundle:
     """Open a bundle and check every digest; `source` names it in errors.
 
     Of a memoryview (of a mapped file, say) the members are views, so that nothing large is copied.
@@ -161,21 +188,24 @@ def read_bundle(data: bytes | memoryview, source: str, notice: Notice | None = N
     manifest = decode(manifest_bytes, Manifest, f"{source}: {MANIFEST}", notice)
     signature_bytes = _bounded(members.pop(SIGNATURE), SIGNATURE, source) if SIGNATURE in members else None
     signature = _read_signature(signature_bytes, manifest_bytes, source)
-    _check_digests(members, manifest, source)
     head = {MANIFEST: manifest_bytes}
     if signature_bytes is not None:
         head[SIGNATURE] = signature_bytes
-    check_archive(data, {**head, **dict(sorted(members.items()))}, source)
+    written = {**head, **dict(sorted(members.items()))}
+    digests = partial(_check_digests, members, manifest, source, checking.take)
+    checking.run([digests, partial(check_archive, data, written, source)])
     return Bundle(data, manifest_bytes, manifest, members, signature, source, notice)
 
 
-def _check_digests(members: Mapping[str, bytes], manifest: Manifest, source: str) -> None:
+def _check_digests(
+    members: Mapping[str, bytes], manifest: Manifest, source: str, take: Callable[[str, bytes], str]
+) -> None:
     for name in sorted({*REQUIRED_MEMBERS, *manifest.members} - set(members)):
         raise BadInput(f"{source}: the member {name[:80]} is missing", "get the bundle again from its source")
     for name, content in sorted(members.items()):
         if name not in manifest.members:
             raise BadInput(f"{source}: the member {name} is not in the manifest", "do not run this file")
-        if digest(content) != manifest.members[name]:
+        if take(name, content) != manifest.members[name]:
             raise BadInput(
                 f"{source}: the member {name} is damaged: its digest is not the manifest's",
                 "get the bundle again from its source",

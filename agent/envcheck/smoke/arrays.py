@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from contextlib import suppress
 from importlib.util import find_spec
 from threading import Thread
 from typing import TYPE_CHECKING, Any
@@ -28,14 +28,25 @@ def numpy() -> Any:
     return module
 
 
+def require_numpy() -> None:
+    """Raise MissingExtra where the agent's environment has no numpy, without importing it."""
+    if find_spec("numpy") is None:
+        numpy()
+
+
 def start_numpy() -> None:
     """Begin to import numpy beside whatever comes next; raises MissingExtra where there is none.
 
     It takes as long as a short smoke run's whole preparation, and is needed only when that has ended.
     """
-    if find_spec("numpy") is None:
+    require_numpy()
+    Thread(target=load_numpy, daemon=True).start()
+
+
+def load_numpy() -> None:
+    """Import numpy before it is needed; one that can't be imported is told when it is."""
+    with suppress(MissingExtra):
         numpy()
-    Thread(target=import_module, args=("numpy",), daemon=True).start()
 
 
 def type_name(array: Array) -> str:

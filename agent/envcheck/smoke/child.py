@@ -4,9 +4,10 @@
 
 Self-contained on purpose, standard library only at import, Python 3.8+: the target knows nothing of
 envcheck. Three more files lie beside it: child_values.py (what goes in and comes out), child_timings.py and
-child_look.py (what the process holds). Reads WORKDIR/job.json; announces each stage as one line on standard
-output; writes raw outputs and result.json into WORKDIR/out. Whatever a library prints goes to standard
-error. Inference runs on the main thread, so that a crash shows its Python stack in WORKDIR/out/fault.txt.
+child_look.py (what the process holds). Reads WORKDIR/limits.json, imports the libraries, and reads
+WORKDIR/job.json when it has come; announces each stage as one line on standard output; writes raw outputs
+and result.json into WORKDIR/out. Whatever a library prints goes to standard error. Inference runs on the
+main thread, so that a crash shows its Python stack in WORKDIR/out/fault.txt.
 """
 
 from __future__ import annotations
@@ -50,13 +51,10 @@ Outputs = Dict[str, Any]
 def main(workdir: str) -> int:
     """Do the job in `workdir`; 0 when all of it was done, 3 when an exception ended it."""
     announce = take_over_stdout()
-    out = os.path.join(workdir, "out")
-    faulthandler.enable(open(os.path.join(out, "fault.txt"), "w"))  # noqa: SIM115 - for as long as we live
-    with open(os.path.join(workdir, "job.json"), encoding="utf-8") as file:
-        order = json.load(file)
-    child = Child(order["job"], out, announce)
+    child = Child(workdir, announce)
+    faulthandler.enable(open(os.path.join(child.out, "fault.txt"), "w"))  # noqa: SIM115 - as long as we live
     try:
-        bound(order["limits"])
+        bound(look.read_json(os.path.join(workdir, "limits.json")))
         child.work()
     except BaseException as error:  # noqa: BLE001 - whatever ended it is the evidence
         child.result["failure"] = describe(error)
@@ -128,9 +126,10 @@ class TooLarge(Exception):
 class Child:
     """The job at work. `result` is rewritten whole after every session."""
 
-    def __init__(self, job: Dict[str, Any], out: str, announce: Callable[[str], None]) -> None:
-        self.job = job
-        self.out = out
+    def __init__(self, workdir: str, announce: Callable[[str], None]) -> None:
+        self.workdir = workdir
+        self.out = os.path.join(workdir, "out")
+        self.job: Dict[str, Any] = {}
         self.announce = announce
         self.result: Dict[str, Any] = {"sessions": []}
         self.written = 0
@@ -146,8 +145,7 @@ class Child:
             self.result["address_space_mb"] = limit // 2**20
             self.save()
         self.import_libraries()
-        if self.job["wait"]:
-            self.await_files()
+        self.job = self.await_job()
         for number, spec in enumerate(self.job["sessions"]):
             entry: Dict[str, Any] = {"name": spec["name"]}
             self.result["sessions"].append(entry)
@@ -169,11 +167,12 @@ class Child:
         self.result["done"] = True
         self.save()
 
-    def await_files(self) -> None:
-        """Wait until models and inputs are in their places; the agent stops this process at the deadline."""
-        ready = os.path.join(os.path.dirname(self.out), "ready")
-        while not os.path.exists(ready):
+    def await_job(self) -> Dict[str, Any]:
+        """Wait for the job, which comes last of all; the agent stops this process at the deadline."""
+        path = os.path.join(self.workdir, "job.json")
+        while not os.path.exists(path):
             time.sleep(0.001)
+        return dict(look.read_json(path))
 
     def missing(self) -> Dict[str, List[str]]:
         """Name the libraries for want of which a provider that this build has did not come to be."""

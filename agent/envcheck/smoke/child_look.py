@@ -7,6 +7,7 @@ library that is not loaded already.
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import re
 import struct
@@ -23,6 +24,12 @@ PT_LOAD, PT_DYNAMIC, PT_NOTE = 1, 2, 4
 DT_NEEDED, DT_STRTAB, DT_STRSZ = 1, 5, 10
 # Provider, operator, name.
 Node = Tuple[str, str, str]
+
+
+def read_json(path: str) -> Any:
+    """Return what a file of the agent's holds."""
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
 
 
 def assigned_nodes(session: Any) -> Iterator[Node]:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from envcheck.contract.document import Value
 from envcheck.contract.evidence import Ending, Library, Placement, Runtime, ThreadPool
+from envcheck.smoke.starting import OUTPUT_MB
 
 Optimisation = Literal["disabled", "basic", "extended", "all"]
 
@@ -72,8 +73,7 @@ class Job(Value, frozen=True, kw_only=True):
 
     `libraries` asks for the native libraries and thread pools that are loaded at the end, `distributions`
     for the canonical names of the distributions whose modules are. `heavy` are operators whose nodes are
-    named where they run elsewhere than on the first provider. With `wait` the child imports its libraries and
-    then waits for models and inputs to be in their places. `memory_limit_mb` bounds the address space
+    named where they run elsewhere than on the first provider. `memory_limit_mb` bounds the address space
     (never with CUDA, which reserves far more than it uses), `output_limit_mb` what may be written.
     """
 
@@ -83,9 +83,8 @@ class Job(Value, frozen=True, kw_only=True):
     libraries: bool = False
     distributions: bool = False
     heavy: list[str] = []
-    wait: bool = False
     memory_limit_mb: int | None = None
-    output_limit_mb: int = 2048
+    output_limit_mb: int = OUTPUT_MB
 
 
 class SavedOutput(Value, frozen=True, kw_only=True):

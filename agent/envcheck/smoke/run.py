@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
-import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from envcheck.contract.baseline import Baseline
-from envcheck.contract.bundle import INPUTS, LABELS, MODEL, REFERENCE, Bundle
+from envcheck.contract.bundle import INPUTS, LABELS, MODEL, REFERENCE, Bundle, Checking
 from envcheck.contract.evidence import Ending, Evidence, Smoke, SmokeReadings
 from envcheck.contract.operators import HEAVY
-from envcheck.errors import BadInput, Undetermined
+from envcheck.errors import BadInput
 from envcheck.facts.host import Host, Target
-from envcheck.smoke.arrays import start_numpy
+from envcheck.smoke.arrays import load_numpy, require_numpy
 from envcheck.smoke.canaries import canary_inputs, canary_models, canary_sessions, say_canaries
 from envcheck.smoke.cgroups import usable_cpus
 from envcheck.smoke.counters import Counters, read_counters, rose, throttled_between
@@ -30,8 +27,9 @@ from envcheck.smoke.job import QUICK_TIMING, ChildRun, Job, SessionResult, Sessi
 from envcheck.smoke.metrics import compare_batching, compare_outputs, measure_accuracy
 from envcheck.smoke.npz import load_npz, read_headers
 from envcheck.smoke.outputs import load_run
-from envcheck.smoke.placing import Part, place
-from envcheck.smoke.supervise import run_job
+from envcheck.smoke.placing import checked_in_place, place, put
+from envcheck.smoke.starting import Child, require_deadline, start_child, work_folder
+from envcheck.smoke.supervise import uses_gpu, watch_child
 from envcheck.smoke.timings import summarise, throughput
 
 if TYPE_CHECKING:
@@ -60,6 +58,29 @@ class _Golden:
         return {} if data is None else load_npz(data, f"{self.bundle.source}: {member}")
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a run is to be: the execution providers in order (none: the baseline's), and how much of it.
+
+    `fingerprint` is the digest of the environment that is measured. `quick` makes one session of the model
+    and a short timing, whose last run shows whether runs repeat; otherwise every run is repeated, and a
+    session of its own is timed.
+    """
+
+    fingerprint: str
+    providers: Sequence[str] | None = None
+    quick: bool = False
+
+    def blank(self, golden: _Golden) -> Evidence:
+        """Return the evidence before anything has run."""
+        return Evidence(
+            bundle="",
+            fingerprint=self.fingerprint,
+            ending=_refusal(golden.external),
+            requested=list(self.providers or golden.baseline.providers),
+        )
+
+
 def run_smoke(
     bundle: Bundle,
     target: Target,
@@ -74,68 +95,136 @@ def run_smoke(
 ) -> Smoke:
     """Run `bundle`'s model in `target` and return evidence and readings; a crash is evidence too.
 
-    `fingerprint` is the digest of the environment that this is measured under, `providers` the execution
-    providers in order (default: the baseline's). All golden inputs go through in one call, unless the graph
-    fixes its batch dimension to a smaller number: then in slices of that number. `quick` makes one
-    session of the model and a short timing, whose last run shows whether runs repeat; otherwise every run is
-    repeated, and a session of its own is timed.
+    `fingerprint`, `providers` and `quick` are those of `Asked`. All golden inputs go through in one call,
+    unless the graph fixes its batch dimension to a smaller number: then in slices of that number.
+    `memory_limit_mb` bounds the child's address space.
 
     Raises BadInput for a bundle whose parts do not fit and for a deadline that is not above 0,
     MissingExtra without numpy, Undetermined when the temporary directory can't be used.
     """
     require_deadline(deadline_s)
-    host = host or Host()
-    golden = _open(bundle)
-    requested = list(providers or golden.baseline.providers)
-    blank = Evidence(
-        bundle="",
-        fingerprint=fingerprint,
-        ending=_refusal(golden.external),
-        requested=requested,
-    )
-    measured_at = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    golden, asked = _open(bundle), Asked(fingerprint, providers, quick)
     if golden.external:
-        model = bundle.manifest.members[MODEL]
-        refused = msgspec.structs.replace(blank, bundle=bundle.sha256)
-        return Smoke(release=golden.baseline.release, measured_at=measured_at, evidence=refused, model=model)
-    start_numpy()
-    before = read_counters(host.root)
-    with _workdir() as workdir:
-        threads = usable_cpus(host.root, target.affinity)
-        parts = _parts(bundle)
-        sessions = _sessions(golden.batching, requested, quick, threads)
-        job = _job(parts, sessions, Path(workdir), memory_limit_mb)
-        # Both take long where the model is large, and neither is needed before the child has imported.
-        Thread(target=lambda: bundle.sha256, daemon=True).start()
-        run = run_job(
-            job,
-            target,
-            deadline_s,
-            Path(workdir),
-            progress=progress,
-            host=host,
-            place=lambda: place(parts, Path(workdir), bundle.source),
-        )
-        evidence = _evidence(blank, golden, run)
+        return _refused(golden, asked)
+    require_numpy()
+
+    def open_placed(workdir: Path) -> _Golden:
+        place(bundle, workdir)
+        return golden
+
+    memory = None if uses_gpu(asked.blank(golden).requested) else memory_limit_mb
+    with (
+        work_folder() as workdir,
+        start_child(target, deadline_s, workdir, host=host, memory_mb=memory) as child,
+    ):
+        return _measure(child, open_placed, asked, progress)
+
+
+def run_started(
+    child: Child,
+    opening: Callable[[Checking], Bundle],
+    asked: Asked,
+    *,
+    progress: Callable[[str], None] | None = None,
+    meanwhile: Callable[[], None] | None = None,
+) -> tuple[Smoke, Bundle]:
+    """Do as `run_smoke` in a child that is under way, with a bundle that `opening` opens beside its start.
+
+    `opening` is told how to check it, and is done with every check when it returns: the child has no job
+    before that. What it raises stops the child and is raised here. `meanwhile` is called
+    once the child has its job.
+    """
+    opened: list[Bundle] = []
+
+    def open_taking(workdir: Path) -> _Golden:
+        opened.append(opening(checked_in_place(workdir)))
+        return _open(opened[0])
+
+    measured = _measure(child, open_taking, asked, progress, meanwhile)
+    return measured, opened[0]
+
+
+class _RefusedModel(Exception):
+    """There is no job for this bundle."""
+
+    def __init__(self, golden: _Golden) -> None:
+        super().__init__()
+        self.golden = golden
+
+
+class _Preparation:
+    """A job in the making: what is known when it is made is needed again when it has run."""
+
+    golden: _Golden
+    before: Counters
+
+    def __init__(self, child: Child, opening: Callable[[Path], _Golden], asked: Asked) -> None:
+        self._child, self._opening, self._asked = child, opening, asked
+
+    def job(self) -> Job:
+        """Put everything in its place and return the job; raises _RefusedModel, and what opening raises."""
+        workdir, target = self._child.workdir, self._child.target
+        self.golden = self._opening(workdir)
+        if self.golden.external:
+            raise _RefusedModel(self.golden)
+        require_numpy()
+        for name, data in _canaries_files().items():
+            put(data, workdir / name)
+        root = self._child.host.root
+        requested = self._asked.blank(self.golden).requested
+        threads = usable_cpus(root, target.affinity)
+        self.before = read_counters(root)
+        return _job(_sessions(self.golden.batching, requested, self._asked.quick, threads), workdir)
+
+
+def _measure(
+    child: Child,
+    opening: Callable[[Path], _Golden],
+    asked: Asked,
+    progress: Callable[[str], None] | None,
+    meanwhile: Callable[[], None] | None = None,
+) -> Smoke:
+    preparation = _Preparation(child, opening, asked)
+    measured_at = _now()
+
+    def delivered() -> None:
+        # What takes long and is needed only when the child has run. One after the other: the child, which
+        # gives way to this process, keeps a core to itself where there are two.
+        if meanwhile is not None:
+            meanwhile()
+        load_numpy()
+        _ = preparation.golden.bundle.sha256
+
+    try:
+        run = watch_child(child, preparation.job, progress=progress, delivered=delivered)
+    except _RefusedModel as refused:
+        return _refused(refused.golden, asked)
+    golden = preparation.golden
+    evidence = _evidence(asked.blank(golden), golden, run)
+    counters = (preparation.before, read_counters(child.host.root))
     return Smoke(
         release=golden.baseline.release,
         measured_at=measured_at,
         evidence=evidence,
-        readings=_readings(run, quick, golden.batching, (before, read_counters(host.root))),
+        readings=_readings(run, asked.quick, golden.batching, counters),
         model=golden.bundle.manifest.members[MODEL],
     )
+
+
+def _refused(golden: _Golden, asked: Asked) -> Smoke:
+    bundle = golden.bundle
+    evidence = msgspec.structs.replace(asked.blank(golden), bundle=bundle.sha256)
+    model = bundle.manifest.members[MODEL]
+    return Smoke(release=golden.baseline.release, measured_at=_now(), evidence=evidence, model=model)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def count_stages(providers: Sequence[str], *, quick: bool) -> int:
     """Return how many times `run_smoke` calls `progress` with a stage that begins with `session`."""
     return 1 + len(canary_sessions(providers)) + (not quick)
-
-
-def require_deadline(deadline_s: float) -> float:
-    """Return the deadline; raises BadInput unless it is a number of seconds above 0."""
-    if math.isfinite(deadline_s) and deadline_s > 0:
-        return deadline_s
-    raise BadInput(f"the deadline is {deadline_s:g} s", "give the model some time: a number above 0")
 
 
 def _open(bundle: Bundle) -> _Golden:
@@ -173,43 +262,22 @@ def _refusal(external: list[str]) -> Ending:
     )
 
 
-def _workdir() -> tempfile.TemporaryDirectory[str]:
-    try:
-        return tempfile.TemporaryDirectory(prefix="envcheck-smoke-", ignore_cleanup_errors=True)
-    except OSError as error:
-        raise Undetermined(
-            f"no temporary directory can be made: {error.strerror}", "set TMPDIR to a directory with room"
-        ) from None
-
-
-def _parts(bundle: Bundle) -> dict[str, Part]:
-    """The files of a run by name: those of the bundle with the digests that were checked."""
+def _canaries_files() -> dict[str, bytes]:
     models, inputs = canary_models(), canary_inputs()
     return {
-        **{
-            f"{name}{Path(member).suffix}": Part(bundle.members[member], bundle.manifest.members[member])
-            for name, member in ((_MODEL, MODEL), (_GOLDEN, INPUTS))
-        },
-        **{f"{name}.onnx": Part(data) for name, data in models.items()},
-        **{f"{name}.npz": Part(data) for name, data in inputs.items()},
+        **{f"{name}.onnx": data for name, data in models.items()},
+        **{f"{name}.npz": data for name, data in inputs.items()},
     }
 
 
-def _job(
-    parts: Iterable[str],
-    sessions: list[SessionSpec],
-    workdir: Path,
-    memory_limit_mb: int | None,
-) -> Job:
-    files = [workdir / name for name in parts]
+def _job(sessions: list[SessionSpec], workdir: Path) -> Job:
+    """A job of everything that lies in `workdir`."""
     return Job(
-        models={path.stem: str(path) for path in files if path.suffix == ".onnx"},
-        inputs={path.stem: str(path) for path in files if path.suffix == ".npz"},
+        models={path.stem: str(path) for path in sorted(workdir.glob("*.onnx"))},
+        inputs={path.stem: str(path) for path in sorted(workdir.glob("*.npz"))},
         sessions=sessions,
         libraries=True,
         heavy=sorted(HEAVY),
-        wait=True,
-        memory_limit_mb=memory_limit_mb,
     )
 
 

@@ -25,7 +25,7 @@ from envcheck.smoke.inputs import Batching
 from envcheck.smoke.job import QUICK_TIMING, ChildRun, Job, SessionSpec, Timing
 from envcheck.smoke.outputs import load_run
 from envcheck.smoke.recorded import Recording, read_recordings
-from envcheck.smoke.run import require_deadline
+from envcheck.smoke.starting import require_deadline
 from envcheck.smoke.supervise import run_job
 from envcheck.smoke.timings import summarise
 

@@ -1,21 +1,13 @@
-"""Runs one job in a fresh process of the target interpreter: bounded, watched, and explained.
-
-The process has its own session and is killed with everything it started at the deadline. Limits are set
-by the child on itself before it loads anything, so that any interpreter, or a wrapper that starts an
-emulator, can be the target.
-"""
+"""Runs one job in a fresh process of the target interpreter: bounded, watched, and explained."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
 import selectors
-import shutil
-import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,17 +17,16 @@ from typing import IO, Any
 import msgspec
 
 from envcheck.contract.evidence import Ending
-from envcheck.facts.host import Host, Rights, Target
+from envcheck.facts.host import Host, Target
 from envcheck.smoke.counters import read_counters, rose
 from envcheck.smoke.explain import Exit, explain
 from envcheck.smoke.job import ChildResult, ChildRun, Job
-from envcheck.smoke.lending import closed_folder, lend, lend_outputs, take_back
+from envcheck.smoke.lending import closed_folder
+from envcheck.smoke.starting import Child, start_child
 
-_CHILD = ("child.py", "child_look.py", "child_timings.py", "child_values.py")
 _MARK = b"@envcheck "
 _HEAD, _TAIL = 16 * 1024, 48 * 1024
 _MAX_RESULT = 64 * 1024 * 1024
-_NICE = 10
 # A process group that still holds our pipes after the child itself has gone is looked at this often.
 _POLL_S = 0.1
 
@@ -50,96 +41,87 @@ def run_job(
     *,
     progress: Progress | None = None,
     host: Host | None = None,
-    place: Callable[[], None] | None = None,
 ) -> ChildRun:
-    """Run `job` in `target` for at most `deadline_s` seconds and say how it ended; never raises for that.
+    """Run `job`, whose files lie in their places, in `target` for at most `deadline_s` seconds.
 
-    `workdir` is an existing private directory: the job, a copy of the child and the raw outputs are put
-    there, and nothing else needs to be visible to the target but the models and inputs. A target of another
-    user's rights may read it, and write the outputs, for as long as the child runs. `progress` is
-    called with each stage. `place` puts the models and inputs of a job that waits for them in their places
-    while the child imports its libraries; what it raises stops the child and is raised here. Raises
-    OSError only when `workdir` can't be written.
+    See `start_child` for what becomes of `workdir`, and `watch_child` for what comes back.
     """
-    begin = time.monotonic()
-    host = host or Host()
-    before = read_counters(host.root)
-    _prepare(job, target, deadline_s, workdir)
-    # -B: a probe changes nothing on the host, so no compiled files appear in the application's environment.
-    command = target.command("-B", str(workdir / "child.py"), str(workdir))
-    watch, outputs = _Watch(progress), workdir / "out"
-    lend(workdir, target.rights)
-    lend_outputs(outputs, target.rights)
-    try:
-        with _placing(place, workdir, watch, target.rights):
-            _watch(watch, command, target.starting(host), workdir, begin + deadline_s, target.rights)
-    finally:
-        take_back(outputs, target.rights)
-    result = _read_result(outputs / "result.json")
+    providers = [name for spec in job.sessions for name in spec.providers]
+    memory, output = None if uses_gpu(providers) else job.memory_limit_mb, job.output_limit_mb
+    with start_child(target, deadline_s, workdir, host=host, memory_mb=memory, output_mb=output) as child:
+        return watch_child(child, lambda: job, progress=progress)
+
+
+def uses_gpu(providers: Iterable[str]) -> bool:
+    """Tell whether a provider's libraries reserve far more address space than they use."""
+    return any("CUDA" in name or "Tensorrt" in name for name in providers)
+
+
+def watch_child(
+    child: Child,
+    prepare: Callable[[], Job],
+    *,
+    progress: Progress | None = None,
+    delivered: Callable[[], None] | None = None,
+) -> ChildRun:
+    """Give `child` the job that `prepare` returns, and say how it ended; never raises for that.
+
+    `prepare` puts the models and inputs in their places, while the child imports its libraries; what it
+    raises stops the child and is raised here. `delivered` is called when the child has its job, `progress`
+    with each stage. Raises OSError only when the work directory can't be written.
+    """
+    watch = _Watch(progress)
+    if child.refused:
+        watch.refused = Ending(
+            status="error",
+            stage="start",
+            reason=child.refused,
+            hint="check that --python names a program that this user may run",
+        )
+    with _delivering(child, prepare, delivered, watch):
+        _watch(watch, child)
+    result = _read_result(child.outputs / "result.json")
     how = Exit(
         status=watch.status,
         timed_out=watch.timed_out,
-        deadline_s=deadline_s,
+        deadline_s=child.deadline_s,
         stage=watch.stage,
         stderr=watch.stderr.text(),
-        fault=_read_text(outputs / "fault.txt"),
-        oom_killed=rose(before.oom_kills, read_counters(host.root).oom_kills),
+        fault=_read_text(child.outputs / "fault.txt"),
+        oom_killed=rose(child.before.oom_kills, read_counters(child.host.root).oom_kills),
     )
     ending = watch.refused or explain(how, result)
     return ChildRun(
         ending=ending,
         result=result or ChildResult(),
-        outputs=outputs,
+        outputs=child.outputs,
         stderr=how.stderr,
-        wall_ms=(time.monotonic() - begin) * 1000,
+        wall_ms=(time.monotonic() - child.begin) * 1000,
     )
 
 
 @contextmanager
-def _placing(
-    place: Callable[[], None] | None, workdir: Path, watch: _Watch, rights: Rights | None
+def _delivering(
+    child: Child, prepare: Callable[[], Job], delivered: Callable[[], None] | None, watch: _Watch
 ) -> Iterator[None]:
-    """Run `place` beside the child, tell the child when it is done, and raise what it raised."""
+    """Prepare the job beside the child, hand it over, and raise what was raised by that."""
     failures: list[BaseException] = []
 
     def work() -> None:
         try:
-            if place is not None:
-                place()
-            lend(workdir, rights)
-            (workdir / "ready").touch()
+            child.deliver(json.dumps(_plain(prepare())))
+            if delivered is not None:
+                delivered()
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
             failures.append(error)
-            watch.unplaced = True
+            watch.unprepared = True
 
-    if place is None:
-        yield
-        return
     thread = Thread(target=work, daemon=True)
     thread.start()
     yield
     thread.join()
     if failures:
         raise failures[0]
-
-
-def _prepare(job: Job, target: Target, deadline_s: float, workdir: Path) -> None:
-    (workdir / "out").mkdir()
-    for name in _CHILD:
-        shutil.copyfile(Path(__file__).with_name(name), workdir / name)
-    on_gpu = any("CUDA" in name or "Tensorrt" in name for spec in job.sessions for name in spec.providers)
-    memory = -1 if job.memory_limit_mb is None or on_gpu else job.memory_limit_mb * 2**20
-    limits = {
-        "cpu_s": math.ceil(deadline_s) * (os.cpu_count() or 1) + 5,
-        "file_bytes": job.output_limit_mb * 2**20,
-        "memory_bytes": memory,
-        "nice": _NICE,
-        # What the serving unit grants its process.
-        "affinity": target.affinity,
-        "soft": {name: value for name, value in target.limits.items() if value is not None},
-    }
-    order = json.dumps({"job": _plain(job), "limits": limits})
-    (workdir / "job.json").write_text(order, encoding="utf-8")
 
 
 def _plain(value: Any) -> Any:
@@ -175,7 +157,7 @@ class _Watch:
     stage: str = ""
     status: int | None = None
     timed_out: bool = False
-    unplaced: bool = False
+    unprepared: bool = False
     refused: Ending | None = None
     stderr: _Bounded = field(default_factory=_Bounded)
     partial: bytes = b""
@@ -192,46 +174,14 @@ class _Watch:
                 self.stderr.add(line + b"\n")
 
 
-def _watch(
-    watch: _Watch,
-    command: list[str],
-    environ: dict[str, str],
-    workdir: Path,
-    deadline: float,
-    rights: Rights | None,
-) -> None:
-    taken: dict[str, Any] = {}
-    if rights is not None:
-        taken = {"user": rights.uid, "group": rights.gid, "extra_groups": list(rights.groups)}
-    try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environ,
-            cwd=workdir,
-            start_new_session=True,
-            **taken,
-        )
-    except OSError as error:
-        reason = f"the interpreter can't be started: {error.strerror}"
-        watch.refused = Ending(
-            status="error",
-            stage="start",
-            reason=reason,
-            hint="check that --python names a program that this user may run",
-        )
+def _watch(watch: _Watch, child: Child) -> None:
+    if child.process is None:
         return
-    with process:
-        try:
-            _pump(process, watch, deadline)
-        finally:
-            # Whatever is left of the group: the child itself at the deadline, or what it started.
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
-        watch.status = process.wait()
-    closed = None if watch.stage or watch.timed_out else closed_folder(workdir, rights)
+    try:
+        _pump(child.process, watch, child.deadline)
+    finally:
+        watch.status = child.stop()
+    closed = None if watch.stage or watch.timed_out else closed_folder(child.workdir, child.target.rights)
     if closed is not None:
         watch.refused = Ending(
             status="error",
@@ -250,7 +200,7 @@ def _pump(process: subprocess.Popen[bytes], watch: _Watch, deadline: float) -> N
             selector.register(stream, selectors.EVENT_READ, sink)
         while process.poll() is None:
             left = deadline - time.monotonic()
-            if left <= 0 or watch.unplaced:
+            if left <= 0 or watch.unprepared:
                 watch.timed_out = left <= 0
                 return
             if not selector.get_map():
