@@ -32,6 +32,8 @@ times = st.sampled_from(
         "2026-01-01T00:00:00.5Z",
         "2026-01-01T00:00:00+00:00",
         "2026-02-03T04:05:06+05:30",
+        "2026-01-01T00:00:00,5Z",
+        '2026]"\u20ac,x:[',
     ]
 )
 latencies = st.builds(
@@ -49,6 +51,7 @@ results = st.builds(
     latency=st.none() | latencies,
     peak_memory_mb=quantities,
     throttled=st.none() | st.booleans(),
+    starved=st.booleans(),
 )
 
 
@@ -68,6 +71,9 @@ def test_results_come_out_as_they_went_in(found: dict[str, Result]) -> None:
     packed = pack_results(msgspec.json.encode(as_reported(found)).decode())
     assert read(json.loads(unpack_results(packed, BUNDLES))) == found
     assert "\\u" not in packed, "PostgreSQL takes no escaped NUL apart"
+    for name, row in json.loads(packed).items():
+        cut_out = packed.split(f'"{name}":[')[1].split("]")[0]
+        assert len(cut_out.split(",")) == len(row), "as PostgreSQL takes it apart"
 
 
 def test_every_field_of_a_result_has_its_place() -> None:

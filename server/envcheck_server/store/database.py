@@ -47,6 +47,8 @@ class Database(ABC):
     """One database of either kind, with what the tables must not care about."""
 
     hot: Hot
+    # Whether GROUP BY sorts every row that no index gives in order, which costs more than reading them.
+    sorts_groups = False
 
     def __init__(self, reader: Engine, writer: Engine) -> None:
         self.reader = reader

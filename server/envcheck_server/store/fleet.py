@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    not_,
     or_,
     select,
     true,
@@ -33,6 +35,8 @@ _KEYS = tables.device_keys
 _LABELS = tables.label_sets
 _STATEMENTS = tables.statements
 _MANY = 1000
+_SAMPLE = 1000
+_ACCEPTED = STATES.index("accepted")
 _REVOKED = STATES.index("revoked")
 
 Selects = Callable[[Mapping[str, str]], bool]
@@ -103,18 +107,42 @@ class FleetTable:
             return [device_of(row) for row in rows]
 
     def _groups(self, connection: Connection, label_sets: Collection[int] | None, cuts: Cuts) -> list[Group]:
+        if self._database.sorts_groups and label_sets is None and not cuts.waivers:
+            return self._groups_by_index(connection, cuts)
+        return self._count(connection, cuts, self._selected(label_sets))
+
+    def _count(self, connection: Connection, cuts: Cuts, selected: ColumnElement[bool]) -> list[Group]:
         key: list[ColumnElement[Any]] = [
             _DEVICES.c.state,
             _DEVICES.c.statement,
             self._lines(cuts).label("lines"),
         ]
         counted = [func.count().label("count"), func.min(_DEVICES.c.device).label("first")]
-        query = select(*key, *counted).where(self._selected(label_sets))
+        query = select(*key, *counted).where(selected)
         if cuts.waivers:
             waivers = self._waivers(connection, cuts).label("waivers")
             query, key = query.add_columns(waivers), [*key, waivers]
         rows = connection.execute(query.group_by(*key))
         return [Group(STATES[row[0]], *row[1:]) for row in rows]
+
+    def _groups_by_index(self, connection: Connection, cuts: Cuts) -> list[Group]:
+        """Sort the odd devices only. The others differ in their statement alone, by which an index counts."""
+        lines = self._lines(cuts)
+        is_odd = or_(_DEVICES.c.state != _ACCEPTED, lines != (side := _usual(connection, lines)))
+        found = self._count(connection, cuts, is_odd)
+        odd = Counter({group.statement: 0 for group in found})
+        for group in found:
+            odd[group.statement] += group.count
+        column = _DEVICES.c.statement
+        every = select(column, func.count(), func.min(_DEVICES.c.device)).group_by(column)
+        for statement, count, first in connection.execute(every).all():
+            usual = count - odd[statement]
+            if usual and odd[statement]:
+                like = select(_DEVICES.c.device).where(column.is_not_distinct_from(statement), not_(is_odd))
+                first = connection.scalar(like.order_by(_DEVICES.c.device).limit(1))
+            if usual:
+                found.append(Group("accepted", statement, side, usual, first))
+        return [group for group in found if group.state != "revoked"]
 
     def _waivers(self, connection: Connection, cuts: Cuts) -> ColumnElement[int]:
         """Return one integer with a bit for each waiver that means a device's labels."""
@@ -168,9 +196,10 @@ class FleetTable:
         for path, drawn in limits.items():
             if drawn:
                 actual = self._number(cuts.bundle, path)
-                # The highest first: how many of them a figure is beyond.
+                # How many of them a figure is beyond: the highest first, but before it what is usual, for
+                # which the figure is then looked up once. What is not known is on no side.
                 beyond = [(actual > limit, place) for place, limit in reversed([*enumerate(drawn, 1)])]
-                side = case((actual.is_(None), len(drawn) + 1), *beyond, else_=0)
+                side = case((actual <= drawn[0], 0), *beyond, else_=len(drawn) + 1)
                 lines = lines * (len(drawn) + 2) + side
         if any(limits.values()):
             throttled = self._number(cuts.bundle, ("throttled",))
@@ -202,6 +231,12 @@ class FleetTable:
             alike = and_(_DEVICES.c.state == state, lines == side, waivers == waived)
             terms.append(and_(alike, statement))
         return or_(*terms)
+
+
+def _usual(connection: Connection, lines: ColumnElement[int]) -> int:
+    """Return on which side of the cuts most devices are, as far as a few tell: no answer depends on it."""
+    some = select(lines).where(_DEVICES.c.state == _ACCEPTED).limit(_SAMPLE)
+    return max(Counter(connection.scalars(some)).items(), key=lambda item: item[1], default=(0, 0))[0]
 
 
 def _is_in(state: DeviceState) -> ColumnElement[bool]:

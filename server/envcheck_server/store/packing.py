@@ -141,12 +141,17 @@ def _seconds(text: str) -> int | str:
     """Return a time as seconds, or as it is where it is written in another way than `_written` does."""
     try:
         seconds = int(datetime.fromisoformat(text).timestamp())
-        return seconds if _written(seconds) == text else text
+        return seconds if _written(seconds) == text else _spelt(text)
     except (ValueError, OverflowError):
-        return text
+        return _spelt(text)
+
+
+def _spelt(text: str) -> str:
+    """Write a text without what separates the numbers beside it: SQL takes the row apart at those."""
+    return "x" + text.encode().hex()
 
 
 def _written(moment: int | str) -> str:
     if isinstance(moment, str):
-        return moment
+        return bytes.fromhex(moment.removeprefix("x")).decode()
     return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -11,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    Double,
     Engine,
     Integer,
     Select,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     cast,
     create_engine,
     event,
+    func,
     literal,
 )
 from sqlalchemy.dialects import postgresql
@@ -107,9 +109,15 @@ class PostgresDatabase(Database):
         return column == any_(literal(list(values), ARRAY(kind)))
 
     def number_at(self, column: ColumnElement[Any], name: str, place: int) -> ColumnElement[Any]:
-        """Return the number at a place in the list of this name in a column of JSON; NULL without it."""
-        found: ColumnElement[Any] = cast(column, postgresql.JSON)[(name, place)].as_float()
-        return found
+        """Return the number at a place in the list of this name in a column of JSON; NULL without it.
+
+        Taken out as text, which is several times as fast: packing.py writes nothing into these lists that
+        commas and brackets do not separate.
+        """
+        behind = func.split_part(column, f'"{name}":[', 2)
+        text = func.split_part(func.split_part(behind, "]", 1), ",", place + 1)
+        # A list that is too short gives "", a number that is not known is null.
+        return cast(func.nullif(func.nullif(text, ""), "null"), Double)
 
     def held(self, query: Select[Any], table: Table) -> Select[Any]:
         """Return the query so that rows of `table` do not change until the transaction ends."""
