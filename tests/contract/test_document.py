@@ -23,6 +23,7 @@ from envcheck.contract.document import (
     decode_any,
     document_digest,
     encode,
+    encode_answer,
 )
 from envcheck.contract.evidence import Evidence, Smoke
 from envcheck.contract.fingerprint import Fingerprint, SharedSection
@@ -323,3 +324,10 @@ def test_equal_documents_have_equal_bytes(kind: type[Document], data: st.DataObj
     document = data.draw(documents(kind))
     copy = msgspec.convert(msgspec.to_builtins(document), kind)
     assert encode(copy) == encode(document)
+
+
+@every_kind
+@given(st.data())
+def test_an_answer_reads_back_as_what_was_sent(kind: type[Document], data: st.DataObject) -> None:
+    document = data.draw(documents(kind))
+    assert decode(encode_answer(document), kind, "the answer") == document

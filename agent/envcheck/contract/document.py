@@ -40,6 +40,12 @@ def encode(document: Document) -> bytes:
     return write({"format": document.FORMAT, **plain(document)})
 
 
+def encode_answer(document: Document) -> bytes:
+    """Return bytes that `decode` reads, not the canonical ones: for what is sent and never named by digest."""
+    fields = msgspec.json.encode(document)[1:]
+    return b'{"format":"%s"%s%s' % (document.FORMAT.encode(), b"" if fields == b"}" else b",", fields)
+
+
 def document_digest(document: Document) -> str:
     """Return the SHA-256 of the canonical bytes of `document`."""
     return digest(encode(document))

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from litestar import Request
 from litestar.response.base import ASGIResponse
 
-from envcheck.contract.document import Document, decode, encode
+from envcheck.contract.document import Document, decode, encode_answer
 from envcheck.contract.http_signature import SignedRequest
 from envcheck.errors import BadInput
 from envcheck_server.api.room import Room
@@ -148,7 +148,7 @@ async def serve(request: HttpRequest, site: Site, endpoint: Endpoint) -> ASGIRes
         site.room.leave(id(request))
     if isinstance(result, ASGIResponse):
         return result
-    return ASGIResponse(body=encode(result), media_type="application/json")
+    return ASGIResponse(body=encode_answer(result), media_type="application/json")
 
 
 async def admit(request: HttpRequest, site: Site, endpoint: Endpoint) -> Call:

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 from sqlalchemy import LargeBinary, TypeDecorator
 from sqlalchemy.engine import Dialect
 
@@ -98,12 +99,12 @@ def pack_results(text: str) -> str:
     """
     if text == _EMPTY:
         return _EMPTY
-    found: dict[str, dict[str, Any]] = json.loads(text)
+    found: dict[str, dict[str, Any]] = msgspec.json.decode(text)
     packed = {short_name(bundle): _pack(result) for bundle, result in found.items()}
     if len(packed) < len(found):
         names = [short_name(bundle) for bundle in found]
         packed = {name: one for name, one in packed.items() if names.count(name) == 1}
-    return json.dumps(packed, separators=(",", ":"))
+    return msgspec.json.encode(packed).decode()
 
 
 def unpack_results(text: str, bundles: Collection[str]) -> str:
