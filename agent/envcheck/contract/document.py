@@ -41,7 +41,7 @@ def encode(document: Document) -> bytes:
 
 
 def encode_answer(document: Document) -> bytes:
-    """Return bytes that `decode` reads, not the canonical ones: for what is sent and never named by digest."""
+    """Return bytes that `decode` reads, but not the canonical ones: for what no digest names."""
     fields = msgspec.json.encode(document)[1:]
     return b'{"format":"%s"%s%s' % (document.FORMAT.encode(), b"" if fields == b"}" else b",", fields)
 
