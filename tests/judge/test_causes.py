@@ -287,6 +287,19 @@ class TestRuntime:
         half = {"logits": metrics(rmse=2.0**-13, max_abs=1e-3)}
         assert "as half precision does" in why(LOGITS, outputs=half, runtime=old).cause
 
+    def test_nor_is_a_quantised_one_whose_int8_products_are_those_of_training(self) -> None:
+        there, old = Runtime(onnxruntime="1.32.0"), Runtime(onnxruntime="1.16.3")
+        x86 = {"device": shared(system=ok(machine="x86_64"))}
+        alike = {"u8s8": "exact", "s8s8": "exact", "u8u8": "exact"}
+        held_to = quantised(evidence=evidence(bundle="", runtime=there, canaries=alike))
+        finding = why(LOGITS, held_to, **x86, outputs=OFF, runtime=old, canaries=alike)
+        assert finding.cause.startswith("more than other versions or instruction sets move a quantised model")
+        for told in ({**alike, "s8s8": "saturates"}, {"u8s8": "exact"}, {}):
+            finding = why(LOGITS, held_to, **x86, outputs=OFF, runtime=old, canaries=told)
+            assert finding.cause.startswith(
+                "not proven; what runs the model differs from training: onnxruntime"
+            )
+
     def test_another_provider_may_move_it(self) -> None:
         finding = why(LOGITS, outputs=OFF, registered=["OpenVINOExecutionProvider", CPU])
         assert finding.cause.startswith("not proven; what runs the model differs from training: the provider")
