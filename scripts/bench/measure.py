@@ -74,19 +74,21 @@ def run_once(command: Sequence[str], environ: Mapping[str, str], deadline_s: flo
 
 
 def peak_memory(command: Sequence[str], environ: Mapping[str, str], deadline_s: float) -> tuple[int, int]:
-    """Return two peaks in bytes, sampled every millisecond: of all processes together, of the largest.
+    """Return two peaks in bytes: of all processes together, of the largest.
 
-    Resident set sizes are summed over the command and its descendants: pages that they share count as
-    often as they are shared, so the sum is an upper bound. `ru_maxrss` is of no use here: a process
-    inherits it from the one that started it.
+    Resident set sizes are summed over the command and its descendants, every millisecond: pages that they
+    share count as often as they are shared, so the sum is an upper bound. The largest process's own peak
+    is what the kernel noted. `ru_maxrss` is of no use here: a process inherits it from the one that
+    started it.
     """
     deadline = time.monotonic() + deadline_s
     process = _start(command, environ)
     together = largest = 0
     try:
         while process.poll() is None and time.monotonic() < deadline:
-            sizes = _resident(_family(process.pid))
-            together, largest = max(together, sum(sizes)), max(largest, *sizes)
+            family = _family(process.pid)
+            together = max(together, sum(_resident(family)))
+            largest = max(largest, *map(_peak, family))
             time.sleep(_SAMPLE_S)
     finally:
         if process.poll() is None:
@@ -146,6 +148,15 @@ def _family(pid: int) -> list[int]:
             for task in Path(f"/proc/{one}/task").iterdir():
                 found += [int(child) for child in (task / "children").read_text().split()]
     return found
+
+
+def _peak(pid: int) -> int:
+    """Return the most that was ever resident of one process, 0 once it has gone."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def _resident(pids: Sequence[int]) -> list[int]:
