@@ -330,4 +330,6 @@ def test_equal_documents_have_equal_bytes(kind: type[Document], data: st.DataObj
 @given(st.data())
 def test_an_answer_reads_back_as_what_was_sent(kind: type[Document], data: st.DataObject) -> None:
     document = data.draw(documents(kind))
-    assert decode(encode_answer(document), kind, "the answer") == document
+    answer = encode_answer(document)
+    assert decode(answer, kind, "the answer") == document
+    assert answer.isascii(), "escaped wherever it is shown"

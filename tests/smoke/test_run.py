@@ -393,7 +393,7 @@ def test_the_oldest_supported_onnxruntime_works(digits: Bundle) -> None:
     assert (found.ending.status, found.placement.source) == ("ok", "profile")
 
 
-@pytest.mark.parametrize("kilobytes", [60_000, 100_000, 200_000])
+@pytest.mark.parametrize("kilobytes", [60_000, 80_000, 100_000])
 def test_a_limited_address_space_is_named_however_the_libraries_end(
     digits: Bundle, wrapper: Callable[[str], str], kilobytes: int
 ) -> None:

@@ -41,8 +41,10 @@ def encode(document: Document) -> bytes:
 
 
 def encode_answer(document: Document) -> bytes:
-    """Return bytes that `decode` reads, but not the canonical ones: for what no digest names."""
+    """Return ASCII that `decode` reads, but not the canonical bytes: for what no digest names."""
     fields = msgspec.json.encode(document)[1:]
+    if not fields.isascii():
+        return encode(document)
     return b'{"format":"%s"%s%s' % (document.FORMAT.encode(), b"" if fields == b"}" else b",", fields)
 
 
