@@ -237,3 +237,17 @@ def test_scrubbed_text_is_the_same_for_two_runs() -> None:
         for day in (1, 2)
     ]
     assert scrub(lines[0]) == scrub(lines[1]) == "[E] m.onnx at 0x...: bad"
+
+
+def test_a_hang_in_an_address_space_that_is_too_small_is_told_as_that() -> None:
+    """Threads for which there is no memory are waited for: one in many imports under 100 MB ends so."""
+    hung = seen(status=-9, timed_out=True, stage="import", deadline_s=300)
+    tight = ChildResult(address_space_mb=97)
+    ending = explain(hung, tight)
+    assert ending.status == "memory"
+    assert (
+        ending.reason
+        == "stopped after 300 s at the stage 'import' with an address space of 97 MB: too little for it"
+    )
+    assert explain(hung, ChildResult(address_space_mb=4096)).status == "timeout"
+    assert explain(seen(status=-9, timed_out=True, stage="run model"), tight).status == "timeout"

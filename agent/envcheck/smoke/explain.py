@@ -44,20 +44,25 @@ class Exit:
 
 def explain(how: Exit, result: ChildResult | None) -> Ending:
     """Return the ending of a child that was seen to end like `how` and left `result`."""
+    limit = _tight(how, result)
     if how.timed_out:
-        return _timeout(how)
+        return _timeout(how) if limit is None else _too_tight(how, limit, signal.SIGKILL)
     if result is not None and result.done and how.status == 0:
         return Ending(status="ok", stage="done")
     if result is not None and result.failure is not None:
         return explain_failure(result.failure, result, _stage(how))
-    if (limit := _tight(how, result)) is not None and how.signal not in (signal.SIGKILL, signal.SIGXCPU):
-        reason = f"ended at the stage {how.stage!r} with an address space of {limit} MB: too little for it"
-        return _ending(
-            how, "memory", how.signal, reason, "raise the limit: `ulimit -v`, or LimitAS= of a unit"
-        )
+    if limit is not None and how.signal not in (signal.SIGKILL, signal.SIGXCPU):
+        return _too_tight(how, limit, how.signal)
     if how.signal is not None:
         return _crash(how, how.signal)
     return _unexplained(how)
+
+
+def _too_tight(how: Exit, limit: int, number: int | None) -> Ending:
+    """A library that gets no memory for its threads crashes, gives up, or waits for them for ever."""
+    how_it_was = f"stopped after {how.deadline_s:g} s" if how.timed_out else "ended"
+    reason = f"{how_it_was} at the stage {how.stage!r} with an address space of {limit} MB: too little for it"
+    return _ending(how, "memory", number, reason, "raise the limit: `ulimit -v`, or LimitAS= of a unit")
 
 
 def _tight(how: Exit, result: ChildResult | None) -> int | None:
