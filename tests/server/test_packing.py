@@ -84,6 +84,15 @@ def test_every_field_of_a_result_has_its_place() -> None:
     assert sorted(PLACES.values()) == list(range(1, len(PLACES) + 1))
 
 
+def test_a_row_from_before_times_were_spelt_is_read() -> None:
+    """An upgrade leaves the rows of devices as they are until their next report."""
+    told = "2026-01-01T00:00:00.5Z"
+    before = json.dumps({BUNDLES[0][:16]: [told, None, None, 92.4]})
+    assert json.loads(unpack_results(before, BUNDLES)) == {
+        BUNDLES[0]: {"measured_at": told, "peak_memory_mb": 92.4}
+    }
+
+
 def test_bundles_that_share_a_short_name_speak_for_nothing() -> None:
     """A device may state any digest: none may pass for another, here or in SQL."""
     one = {"measured_at": "2026-01-01T00:00:00Z", "peak_memory_mb": 1.0}

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -12,14 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
+from support.alive import gone
 from support.tiny_models import SAMPLES, classifier, model_bytes, npz, reference_scores, value
 
-from envcheck.errors import BadInput
 from envcheck.facts.host import Target
 from envcheck.smoke.job import QUICK_TIMING, ChildRun, Job, SessionSpec
 from envcheck.smoke.outputs import load_run
-from envcheck.smoke.starting import Child, start_child
-from envcheck.smoke.supervise import run_job, watch_child
+from envcheck.smoke.supervise import run_job
 
 Run = Callable[..., ChildRun]
 CPU = ["CPUExecutionProvider"]
@@ -183,7 +181,7 @@ def test_a_hang_ends_at_the_deadline_with_all_it_started(run: Run, wrapper: Call
     assert time.monotonic() - begin < 10
     assert done.ending.status == "timeout"
     grandchild = int(done.stderr.strip())
-    assert _gone(grandchild)
+    assert gone(grandchild)
 
 
 def test_a_process_left_behind_with_our_pipes_does_not_hold_us_up(
@@ -252,7 +250,7 @@ run_job(Job(models={{}}, inputs={{}}, sessions=[]), target, 300, Path({str(tmp_p
                 break
             time.sleep(0.02)
         process.kill()
-    assert _gone(int(told.read_text()))
+    assert gone(int(told.read_text()))
 
 
 def test_the_child_sees_only_the_configured_variables(run: Run, tmp_path: Path) -> None:
@@ -281,73 +279,6 @@ def test_stages_are_told_as_they_come(tmp_path: Path) -> None:
     workdir.mkdir()
     run_job(Job(models={}, inputs={}, sessions=[]), Target(), 60, workdir, progress=told.append)
     assert told == ["start", "import", "done"]
-
-
-def waiting(workdir: Path, place: Callable[[], None], deadline_s: float = 60) -> ChildRun:
-    """A job that comes while the child imports its libraries."""
-    (workdir / "work").mkdir()
-    job = Job(
-        models={"model": str(workdir / "m.onnx")},
-        inputs={"golden": str(workdir / "golden.npz")},
-        sessions=[SessionSpec(name="model", model="model", inputs=["golden"], providers=CPU)],
-    )
-
-    def prepare() -> Job:
-        place()
-        return job
-
-    with start_child(Target(), deadline_s, workdir / "work") as child:
-        return watch_child(child, prepare)
-
-
-def test_a_child_waits_for_what_is_still_being_placed(tmp_path: Path) -> None:
-    def place() -> None:
-        time.sleep(1.0)
-        (tmp_path / "m.onnx").write_bytes(classifier())
-        (tmp_path / "golden.npz").write_bytes(npz({"x": SAMPLES}))
-
-    done = waiting(tmp_path, place)
-    assert done.ending.status == "ok"
-    assert done.wall_ms > 1000
-
-
-def test_what_placing_raises_stops_the_child_and_is_raised(tmp_path: Path) -> None:
-    def place() -> None:
-        raise BadInput("it was changed")
-
-    begin = time.monotonic()
-    with pytest.raises(BadInput, match="it was changed"):
-        waiting(tmp_path, place)
-    assert time.monotonic() - begin < 10
-
-
-def test_a_job_that_never_comes_ends_at_the_deadline(tmp_path: Path) -> None:
-    done = waiting(tmp_path, lambda: time.sleep(2.5), deadline_s=1.5)
-    assert (done.ending.status, done.ending.stage) == ("timeout", "import")
-
-
-def test_a_child_that_is_given_nothing_is_gone_at_the_end(tmp_path: Path) -> None:
-    """Whatever ends the agent's work before it has a job."""
-    begun: list[Child] = []
-
-    def open_nothing() -> None:
-        with start_child(Target(), 60, tmp_path) as child:
-            begun.append(child)
-            raise BadInput("not a bundle")
-
-    with pytest.raises(BadInput):
-        open_nothing()
-    assert begun[0].process is not None
-    assert not _alive(begun[0].process.pid)
-
-
-def test_a_child_is_bounded_before_it_has_a_job(tmp_path: Path) -> None:
-    with start_child(Target(), 60, tmp_path, output_mb=3) as child:
-        assert child.process is not None
-        wanted = re.compile(rf"^Max file size +{3 * 2**20} ", re.MULTILINE)
-        limits = Path(f"/proc/{child.process.pid}/limits")
-        assert any(wanted.search(limits.read_text(encoding="ascii")) or time.sleep(0.02) for _ in range(500))
-        assert not (tmp_path / "job.json").exists()
 
 
 def endless() -> bytes:
@@ -386,20 +317,3 @@ def hungry() -> bytes:
         [value("x", TensorProto.FLOAT, ["n", 8])],
         [value("y", TensorProto.FLOAT, ["n", 8])],
     )
-
-
-def _gone(pid: int) -> bool:
-    """Wait for a process that is nobody's child here to be taken away."""
-    for _ in range(200):
-        if not _alive(pid):
-            return True
-        time.sleep(0.02)
-    return False
-
-
-def _alive(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"

@@ -277,9 +277,9 @@ def _writable(path: Path, *sources: Path | None) -> Path:
 
 def _print(bundle: Bundle, last: str) -> None:
     from envcheck.output.baseline import baseline_text
-    from envcheck.output.console import console, print_trimmed
+    from envcheck.output.console import show
 
-    print_trimmed(console(), baseline_text(bundle.baseline(), bundle.fingerprint(), bundle.signer(), last))
+    show(baseline_text(bundle.baseline(), bundle.fingerprint(), bundle.signer(), last))
 
 
 @contextmanager

@@ -89,11 +89,11 @@ def check(
         click.echo(encode(verdict).decode("ascii"))
         return exit_code
 
-    from envcheck.output.console import console, print_trimmed
+    from envcheck.output.console import show
     from envcheck.output.verdict import verdict_text
 
     held = msgspec.structs.replace(rules, budget=budget)
-    print_trimmed(console(), verdict_text(verdict, title, held, measured, exit_code))
+    show(verdict_text(verdict, title, held, measured, exit_code))
     if opened.signature is None:
         notice(f"{bundle} is not signed; devices run it from a collector only when it is")
     return exit_code

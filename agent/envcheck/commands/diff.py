@@ -73,11 +73,11 @@ def diff(a: Path, b: Path, evidence: Path | None, policy: str | None, as_json: b
         click.echo(encode(verdict).decode("ascii"))
         return exit_code
 
-    from envcheck.output.console import console, print_trimmed
+    from envcheck.output.console import show
     from envcheck.output.verdict import verdict_text
 
     title = f"{b.name} beside {a.name}: {describe(device, verdict.subject)}"
-    print_trimmed(console(), verdict_text(verdict, title, rules, None, exit_code))
+    show(verdict_text(verdict, title, rules, None, exit_code))
     return exit_code
 
 

@@ -93,7 +93,7 @@ def _exit_code(shadow: Shadow, wanted: float | None) -> int:
 
 
 def _show(shadow: Shadow, device: str, options: ShadowOptions, exit_code: int) -> None:
-    from envcheck.output.console import console, print_trimmed
+    from envcheck.output.console import show
     from envcheck.output.shadow import shadow_text
 
-    print_trimmed(console(), shadow_text(shadow, device, options.min_agreement, exit_code))
+    show(shadow_text(shadow, device, options.min_agreement, exit_code))

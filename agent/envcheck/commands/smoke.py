@@ -155,7 +155,7 @@ def _classed(measured: Smoke, bundle: Bundle, fingerprint: Fingerprint) -> Smoke
 
 
 def _show(measured: Smoke, bundle: Bundle, device: str) -> None:
-    from envcheck.output.console import console, print_trimmed
+    from envcheck.output.console import show
     from envcheck.output.smoke import smoke_text
 
-    print_trimmed(console(), smoke_text(measured, bundle.baseline(), f"{measured.release} on {device}"))
+    show(smoke_text(measured, bundle.baseline(), f"{measured.release} on {device}"))

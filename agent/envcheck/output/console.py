@@ -67,6 +67,11 @@ def columns() -> Table:
     return grid
 
 
+def show(shown: RenderableType) -> None:
+    """Print to standard output."""
+    print_trimmed(console(), shown)
+
+
 def print_trimmed(screen: Console, shown: RenderableType) -> None:
     """Print without the blanks that fill a table's last column: whoever copies lines would have them too."""
     from rich.cells import cell_len

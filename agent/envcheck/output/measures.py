@@ -45,6 +45,6 @@ def _tells(one: Measure) -> bool:
 
 
 def _phrase(one: Measure) -> str:
-    value = "not measured" if one.value is None else f"{figure(one.value)}"
+    value = "not measured" if one.value is None else figure(one.value)
     allowed = "" if one.tolerance is None else f" ({figure(one.tolerance)} allowed)"
     return f"{_NAMES.get(one.metric, one.metric)} {value}{allowed}"

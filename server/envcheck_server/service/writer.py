@@ -59,7 +59,7 @@ class Writer:
         self._apart_s = apart_s
         self._queue: deque[_Waiting] = deque()
         self._wake = threading.Condition()
-        # How many must wait before the writer is woken early, and when it took the last ones.
+        # How many wake the writer, how many of those that wait are no reports, and when it took the last.
         self._enough = 1
         self._jobs = 0
         self._taken = 0.0

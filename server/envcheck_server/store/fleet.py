@@ -128,9 +128,10 @@ class FleetTable:
     def _groups_by_index(self, connection: Connection, cuts: Cuts) -> list[Group]:
         """Sort the odd devices only. The others differ in their statement alone, by which an index counts."""
         lines = self._lines(cuts)
-        is_odd = or_(_DEVICES.c.state != _ACCEPTED, lines != (side := _usual(connection, lines)))
+        side = _usual(connection, lines)
+        is_odd = or_(_DEVICES.c.state != _ACCEPTED, lines != side)
         found = self._count(connection, cuts, is_odd)
-        odd = Counter({group.statement: 0 for group in found})
+        odd: Counter[int | None] = Counter()
         for group in found:
             odd[group.statement] += group.count
         column = _DEVICES.c.statement

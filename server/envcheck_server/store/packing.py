@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Collection
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -111,9 +110,10 @@ def unpack_results(text: str, bundles: Collection[str]) -> str:
     """Return the `results` again, of those among `bundles`, which the device's statement names."""
     if text == _EMPTY:
         return _EMPTY
-    packed: dict[str, list[Any]] = json.loads(text)
+    packed: dict[str, list[Any]] = msgspec.json.decode(text)
     found = {bundle: packed.get(short_name(bundle)) for bundle in bundles}
-    return json.dumps({bundle: _unpack(result) for bundle, result in found.items() if result is not None})
+    unpacked = {bundle: _unpack(result) for bundle, result in found.items() if result is not None}
+    return msgspec.json.encode(unpacked).decode()
 
 
 def _pack(result: dict[str, Any]) -> list[Any]:
@@ -154,5 +154,6 @@ def _spelt(text: str) -> str:
 
 def _written(moment: int | str) -> str:
     if isinstance(moment, str):
-        return bytes.fromhex(moment.removeprefix("x")).decode()
+        # Rows of before hold the text itself, which begins with a digit.
+        return bytes.fromhex(moment[1:]).decode() if moment.startswith("x") else moment
     return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
