@@ -74,6 +74,7 @@ FOREIGN = {
 
 # Distribution of an import name where the two differ.
 DISTRIBUTIONS = {
+    "nacl": "pynacl",
     "yaml": "pyyaml",
     "cpuinfo": "py-cpuinfo",
     "sklearn": "scikit-learn",

@@ -126,7 +126,7 @@ class Site:
     room: Room = field(init=False)
 
     def __post_init__(self) -> None:
-        learn = self.services.authentication.learn_all
+        learn = self.services.authentication.learn
         object.__setattr__(self, "room", Room(_MOST_HELD, self.settings.retry_after_s))
         object.__setattr__(self, "keys", Together(lambda keyids: self.read(learn, keyids)))
 

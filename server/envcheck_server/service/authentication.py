@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from envcheck.contract.http_signature import SignedRequest, claimed_key, read_signature
-from envcheck.contract.keys import is_signed_by
 from envcheck.errors import BadInput
 from envcheck_server.service.errors import Forbidden, Unauthenticated
+from envcheck_server.service.signatures import is_signed_by, raw_key
 from envcheck_server.service.times import Clock, written
 from envcheck_server.store.interface import Store
 from envcheck_server.store.values import Device, Key
@@ -33,28 +33,20 @@ class AuthenticationService:
         self._store = store
         self._clock = clock
         self._window_s = window_s
-        # Key id -> (device, public key). A key never changes its device, so this can't grow stale; whether
-        # it is still accepted is asked of the store every time.
-        self._known: OrderedDict[str, tuple[str, str]] = OrderedDict()
+        # Key id -> (device, the key's bytes). A key never changes its device, so this can't grow stale;
+        # whether it is still accepted is asked of the store every time.
+        self._known: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
 
     def knows(self, keyid: str) -> bool:
         """Tell whether `verify` will do without asking the store."""
         return keyid in self._known
 
-    def learn(self, keyid: str) -> tuple[str, str]:
-        """Look a key up in the store; return its device and the key itself. Raises Unauthenticated."""
-        found = self.learn_all([keyid])
-        if keyid not in found:
-            raise _unknown_key()
-        return found[keyid]
-
-    def learn_all(self, keyids: Sequence[str]) -> dict[str, tuple[str, str]]:
-        """Look keys up in the store; return devices and keys of those that it knows."""
-        found = self._store.devices.public_keys(keyids)
-        self._known.update(found)
+    def learn(self, keyids: Sequence[str]) -> None:
+        """Look keys up in the store, and remember those that it knows."""
+        for keyid, (device, public_key) in self._store.devices.public_keys(keyids).items():
+            self._known[keyid] = device, raw_key(public_key)
         while len(self._known) > _MOST_KEYS:
             self._known.popitem(last=False)
-        return found
 
     def require(self, keyid: str) -> None:
         """Raise Unauthenticated unless the key was learnt."""
@@ -63,8 +55,14 @@ class AuthenticationService:
 
     def verify(self, signed: SignedRequest) -> Speaker:
         """Return who signed; raises Unauthenticated."""
-        device, public_key = self._known.get(signed.keyid) or self.learn(signed.keyid)
-        if not is_signed_by(public_key, signed.signature, signed.base):
+        known = self._known.get(signed.keyid)
+        if known is None:
+            self.learn([signed.keyid])
+            known = self._known.get(signed.keyid)
+        if known is None:
+            raise _unknown_key()
+        device, key = known
+        if not is_signed_by(key, signed.signature, signed.base):
             raise Unauthenticated("the request's signature does not verify")
         return Speaker(device, signed.keyid, signed.created)
 

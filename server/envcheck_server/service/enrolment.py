@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from envcheck.contract.http_signature import SignedRequest
-from envcheck.contract.keys import is_signed_by, key_id
+from envcheck.contract.keys import key_id
 from envcheck.contract.selector import is_device_id, is_label
 from envcheck.contract.wire import Enrolment, EnrolmentAnswer, KeyRotation
 from envcheck.errors import BadInput
@@ -14,6 +14,7 @@ from envcheck_server.service.audit import LOCAL, Recorder, together, written_lab
 from envcheck_server.service.authentication import Speaker
 from envcheck_server.service.errors import Conflict, Forbidden, NotKnown, Unauthenticated
 from envcheck_server.service.keys import accept_key, plan_enrolment, reject_key, rotate_key
+from envcheck_server.service.signatures import is_signed_by, raw_key
 from envcheck_server.service.times import Clock
 from envcheck_server.service.tokens import check_token, secret_hash
 from envcheck_server.store.interface import Store
@@ -36,7 +37,7 @@ class EnrolmentService:
         """Refuse, without writing, what needs no closer look; raises BadInput or Unauthenticated."""
         _check(enrolment)
         if signed.keyid != key_id(enrolment.public_key) or not is_signed_by(
-            enrolment.public_key, signed.signature, signed.base
+            raw_key(enrolment.public_key), signed.signature, signed.base
         ):
             raise Unauthenticated("the request is not signed by the key that it enrols")
         if self._store.preauthorised.find(signed.keyid) is not None:

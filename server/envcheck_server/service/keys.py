@@ -7,10 +7,11 @@ import binascii
 from collections.abc import Mapping
 from dataclasses import replace
 
-from envcheck.contract.keys import is_signed_by, key_id, rotation_statement
+from envcheck.contract.keys import key_id, rotation_statement
 from envcheck.contract.wire import DeviceState, Enrolment, KeyRotation
 from envcheck.errors import BadInput
 from envcheck_server.service.errors import Conflict, Forbidden
+from envcheck_server.service.signatures import is_signed_by, raw_key
 from envcheck_server.service.tokens import check_token
 from envcheck_server.store.values import Device, EnrolmentFacts, EnrolmentPlan, Key, Preauthorised, Token
 
@@ -125,9 +126,8 @@ def rotate_key(
     if any(one.key_id == keyid for one in keys):
         raise Conflict(f"{found.device} had this key before", "make a new one: envcheck enroll --rotate")
     proof = _decode(rotation.proof)
-    if not is_signed_by(
-        rotation.public_key, proof, rotation_statement(found.device, by, rotation.public_key)
-    ):
+    statement = rotation_statement(found.device, by, rotation.public_key)
+    if not is_signed_by(raw_key(rotation.public_key), proof, statement):
         raise BadInput("proof: it is not the new key's signature of this rotation")
     new = replace(old, key_id=keyid, public_key=rotation.public_key, token="", created_at=now)
     return replace(found, key_id=keyid), [replace(old, state="revoked"), new]
