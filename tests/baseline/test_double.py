@@ -86,3 +86,14 @@ def test_what_can_not_be_had_says_why() -> None:
     assert "onnx's reference evaluator can't run it" in str(evaluate_in_double(prepared(model)))
     assert "quantised" in str(evaluate_in_double(prepare(example("transformer-int8.onnx"))))
     assert "s in double precision" in str(evaluate_in_double(prepare(example("cnn.onnx")), budget_s=0.0))
+
+
+def test_a_long_reason_is_one_line_that_ends_with_a_word() -> None:
+    node = helper.make_node("ZipMap", ["x"], ["y"], domain="ai.onnx.ml", classlabels_int64s=[*range(8)])
+    maps = helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(FLOAT, []))
+    output = helper.make_value_info("y", helper.make_sequence_type_proto(maps))
+    model = model_bytes([node], [value("x", FLOAT, ["n", 8])], [output], domains=("ai.onnx.ml",))
+    told = str(evaluate_in_double(prepared(model)))
+    assert told.isprintable()
+    assert "operator 'ZipMap' and domain 'ai.onnx.ml'" in told
+    assert told.endswith(", ...)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 BUDGET_S = 120.0
 _CHUNK = 8
+# How much of an exception's words is told: they may list every operator there is, line by line.
+_WIDTH = 120
 # Kinds of TensorProto: float, float16, double, bfloat16.
 _FLOAT, _FLOAT16, _DOUBLE, _BFLOAT16 = 1, 10, 11, 16
 _NARROW = (_FLOAT, _FLOAT16, _BFLOAT16)
@@ -42,7 +45,8 @@ def evaluate_in_double(prepared: Prepared, budget_s: float = BUDGET_S) -> dict[s
             _widen_nodes(function.node)
         return _evaluate(ReferenceEvaluator(model), prepared, budget_s)
     except Exception as error:  # noqa: BLE001 - it raises whatever an operator raises; the ensemble takes over
-        return f"onnx's reference evaluator can't run it ({type(error).__name__}: {str(error)[:120]})"
+        words = textwrap.shorten(str(error), _WIDTH, placeholder=" ...")
+        return f"onnx's reference evaluator can't run it ({type(error).__name__}: {words})"
 
 
 def _evaluate(evaluator: Any, prepared: Prepared, budget_s: float) -> dict[str, Array] | str:
