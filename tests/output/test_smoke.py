@@ -101,6 +101,11 @@ def test_heat_and_quotas_are_told_apart() -> None:
     assert "warn slowed by a CPU quota" in told(SmokeReadings(latency=latency, starved=True))
 
 
+def test_percentiles_are_told_where_runs_sufficed() -> None:
+    latency = Latency(runs=700, min_ms=1.0, p50_ms=2.0, p90_ms=3.0, p99_ms=4.5)
+    assert "latency p50 2 ms, p90 3 ms, p99 4.5 ms over 700 runs" in told(SmokeReadings(latency=latency))
+
+
 def test_names_of_the_model_are_inert() -> None:
     strays = {"CPUExecutionProvider": ["MatMul \x1b]0;pwned\x07"]}
     assert "\x1b" not in told(placement=Placement(source="profile", astray=strays))

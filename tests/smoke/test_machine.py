@@ -136,6 +136,13 @@ def test_too_few_runs_give_no_percentiles(latencies: list[float]) -> None:
     assert (found.p90_ms, found.mad_ms) == (None, None)
 
 
+@pytest.mark.parametrize(("runs", "p99"), [(661, None), (662, 656.0), (1000, 990.0)])
+def test_the_99th_percentile_needs_662_runs(runs: int, p99: float | None) -> None:
+    found = summarise([float(number) for number in range(runs, 0, -1)])
+    assert found is not None
+    assert found.p99_ms == p99
+
+
 def test_no_runs_give_no_latency() -> None:
     assert summarise([]) is None
     assert throughput([], 16) is None

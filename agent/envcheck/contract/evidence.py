@@ -158,7 +158,7 @@ class Evidence(Document, frozen=True, kw_only=True):
 class Latency(Value, frozen=True, kw_only=True):
     """Latencies of one run of all golden inputs' first batch, in milliseconds.
 
-    Percentiles are absent below 64 runs (FACTS: min and median only).
+    Percentiles are absent where runs are too few for them: p90 below 64, p99 below 662.
     """
 
     runs: int
@@ -166,6 +166,7 @@ class Latency(Value, frozen=True, kw_only=True):
     p50_ms: Quantity
     p90_ms: Quantity | None = None
     mad_ms: Quantity | None = None
+    p99_ms: Quantity | None = None
 
 
 class SmokeReadings(Value, frozen=True, kw_only=True):

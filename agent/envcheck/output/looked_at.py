@@ -156,13 +156,14 @@ def floor_words(basis: str) -> str:
 
 
 def latency_line(readings: SmokeReadings) -> str:
-    """Write the latency: p50 always, p90 where there were runs enough."""
+    """Write the latency: p50 always, p90 and p99 where there were runs enough."""
     latency = readings.latency
     if latency is None:
         return "not measured"
-    p90 = f", p90 {milliseconds(latency.p90_ms)}" if latency.p90_ms is not None else ""
+    told = {"p50": latency.p50_ms, "p90": latency.p90_ms, "p99": latency.p99_ms}
+    known = ", ".join(f"{name} {milliseconds(value)}" for name, value in told.items() if value is not None)
     runs = "1 run" if latency.runs == 1 else f"{latency.runs} runs"
-    return f"p50 {milliseconds(latency.p50_ms)}{p90} over {runs}"
+    return f"{known} over {runs}"
 
 
 def milliseconds(value: float) -> str:
