@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.installed import Venv, asked, site_of
 from support.interpreter_answers import told
 
 from envcheck.facts import onnxruntime
@@ -89,6 +91,81 @@ def test_files_of_a_flavour_that_is_no_longer_installed() -> None:
 
 def test_a_module_that_nobody_owns() -> None:
     assert onnxruntime_facts(installed(version="1.22.0")).conflicts
+
+
+def laid_out(venv: Venv, folder: Path, *files: str) -> str:
+    """A virtual environment with the module, and metadata as installers other than pip leave it."""
+    python = venv(folder / "venv")
+    for name in files:
+        path = site_of(python) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stem, _, file = name.partition("/")
+        title, version = stem.rpartition(".")[0].split("-")
+        metadata = f"Name: {title.replace('_', '-')}\nVersion: {version}\n"
+        path.write_text(metadata if file in ("", "METADATA", "PKG-INFO") else "")
+    return python
+
+
+def with_module(folder: Path, version: str = "1.21.0") -> None:
+    (folder / "onnxruntime/capi").mkdir(parents=True)
+    (folder / "onnxruntime/__init__.py").write_text(f'__version__ = "{version}"\n')
+
+
+DEBIAN = "onnxruntime-1.21.0.dist-info/METADATA"
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [DEBIAN, "onnxruntime-1.21.0.egg-info/PKG-INFO", "onnxruntime-1.21.0.egg-info"],
+    ids=["system package", "egg-info folder", "egg-info file"],
+)
+def test_what_left_no_record_owns_the_module_by_its_name(tmp_path: Path, venv: Venv, metadata: str) -> None:
+    """And what only begins with the same name does not."""
+    beside = ("extensions", "genai_cuda", "tools", "ep_openvino")
+    others = [f"onnxruntime_{name}-0.9.0.dist-info/METADATA" for name in beside]
+    python = laid_out(venv, tmp_path, metadata, *others)
+    with_module(site_of(python))
+    found = asked(python).sections["onnxruntime"]
+    assert (found.status, found.shared["version"]) == ("ok", "1.21.0")
+    assert found.shared["flavours"] == {"onnxruntime": "1.21.0"}
+    assert "conflicts" not in found.shared
+
+
+def test_an_editable_one_owns_the_module_by_its_name(tmp_path: Path, venv: Venv) -> None:
+    python = laid_out(venv, tmp_path, DEBIAN)
+    site = site_of(python)
+    info = site / "onnxruntime-1.21.0.dist-info"
+    (info / "direct_url.json").write_text('{"url": "file:///src", "dir_info": {"editable": true}}')
+    (info / "RECORD").write_text("__editable__.onnxruntime-1.21.0.pth,sha256=abc,9\n")
+    (site / "__editable__.onnxruntime-1.21.0.pth").write_text(f"{tmp_path / 'src'}\n")
+    # A finder of its own may lead to the module, which then lies nowhere on the search path.
+    found = asked(python).sections["onnxruntime"].shared
+    assert (found["flavours"], "conflicts" in found) == ({"onnxruntime": "1.21.0"}, False)
+    with_module(tmp_path / "src")
+    found = asked(python).sections["onnxruntime"].shared
+    assert (found["version"], found["flavours"]) == ("1.21.0", {"onnxruntime": "1.21.0"})
+    assert "conflicts" not in found
+
+
+def test_two_flavours_conflict_also_where_one_left_no_record(tmp_path: Path, venv: Venv) -> None:
+    python = laid_out(venv, tmp_path, "onnxruntime-1.21.0.dist-info/METADATA",
+                      "onnxruntime_gpu-1.21.0.dist-info/METADATA")  # fmt: skip
+    site = site_of(python)
+    with_module(site)
+    (site / "onnxruntime-1.21.0.dist-info/RECORD").write_text("onnxruntime/__init__.py,sha256=abc,1\n")
+    found = asked(python).sections["onnxruntime"].shared
+    assert found["flavours"] == {"onnxruntime": "1.21.0", "onnxruntime-gpu": "1.21.0"}
+    assert found["conflicts"] == ["onnxruntime and onnxruntime-gpu overwrite each other's files"]
+    (tmp_path / "other").mkdir()
+    (site / "onnxruntime_gpu-1.21.0.dist-info").rename(tmp_path / "other/onnxruntime_gpu-1.21.0.dist-info")
+    (site / "other.pth").write_text(f"{tmp_path / 'other'}\n")
+    (conflict,) = asked(python).sections["onnxruntime"].shared["conflicts"]
+    assert conflict.startswith("onnxruntime and onnxruntime-gpu are installed at once")
+
+
+def test_metadata_without_a_module_is_no_onnxruntime(tmp_path: Path, venv: Venv) -> None:
+    python = laid_out(venv, tmp_path, DEBIAN)
+    assert asked(python).sections["onnxruntime"].status == "absent"
 
 
 def test_absent_is_told_as_absent(scene: Callable[..., Scene]) -> None:

@@ -7,7 +7,7 @@ import re
 from envcheck.contract.fingerprint import Section
 from envcheck.facts.interpreter import Distribution, Interpreter
 from envcheck.facts.linkage import Library, libraries, majors
-from envcheck.facts.packages import Package, packages
+from envcheck.facts.packages import Package, packages, parse_source
 from envcheck.facts.section import Facts, Scene, Unavailable, section
 
 _PROVIDER = re.compile(r"(?:lib)?onnxruntime_providers_([a-z0-9_]+?)\.(?:so|dll|dylib)")
@@ -15,13 +15,16 @@ _ASSIGNMENT = re.compile(r"""^(\w+)\s*(?::[^=\n]*)?=\s*['"]([^'"\n]{0,200})['"]"
 _INIT = "onnxruntime/__init__.py"
 _BUILD = "onnxruntime/capi/build_and_package_info.py"
 _CAPI = "onnxruntime/capi"
+# Those that begin alike and only come beside it (extensions, plug-ins for one provider) hold no such module.
+_FLAVOUR = re.compile(r"onnxruntime(?!-(?:ep-|extensions|genai|tools))(?:-.+)?")
 _NATIVE = re.compile(r"(?:libonnxruntime|onnxruntime_pybind11_state).*\.so[.\d]*")
 
 
 class OnnxruntimeFacts(Facts, frozen=True, kw_only=True):
     """What would run the model.
 
-    `flavours` maps each distribution that owns the module to its version; `version` and `package` are what
+    `flavours` maps each distribution that owns the module to its version: by its RECORD, and where there is
+    none (a system's package, egg-info, editable) by its name. `version` and `package` are what
     the module's own files say (of two flavours the one installed last). `providers` are the
     libraries of execution providers that lie beside it (`cuda`, `tensorrt`, `openvino`); the CPU provider is
     always built in. `libraries` are its native files with what they are linked against, `needs` the major
@@ -57,7 +60,8 @@ def onnxruntime_facts(told: Interpreter, linked: dict[str, Library] | None = Non
     """Derive the facts from what the interpreter told and what its files are linked against."""
     linked = linked or {}
     needs = majors(linked.values())
-    flavours = _flavours(told.distributions)
+    owners = _owners(told)
+    flavours = packages(owners)
     built = parse_assignments(told.files.get(_BUILD) or "")
     version = parse_assignments(told.files.get(_INIT) or "").get("__version__") or built.get(
         "__version__", ""
@@ -71,7 +75,7 @@ def onnxruntime_facts(told: Interpreter, linked: dict[str, Library] | None = Non
         providers=parse_providers(told.folders.get(_CAPI) or []),
         libraries=linked,
         needs=needs,
-        conflicts=[*_conflicts(flavours, version, package), *_mixed(needs)],
+        conflicts=[*_at_once(owners, flavours), *_contradictions(flavours, version, package), *_mixed(needs)],
     )
 
 
@@ -111,16 +115,38 @@ def _mixed(needs: dict[str, list[str]]) -> list[str]:
     ]
 
 
-def _flavours(found: list[Distribution]) -> dict[str, Package]:
-    return packages([item for item in found if "onnxruntime" in item.owns])
+def _owners(told: Interpreter) -> list[Distribution]:
+    present = told.files.get(_INIT) is not None or bool(told.folders.get(_CAPI))
+    return [item for item in told.distributions if "onnxruntime" in item.owns or _named(item, present)]
 
 
-def _conflicts(flavours: dict[str, Package], version: str, package: str) -> list[str]:
+def _named(item: Distribution, present: bool) -> bool:
+    """Whether a distribution whose RECORD does not tell its files owns the module, judged by its name.
+
+    What is editable has its files elsewhere; of all others the module must be `present`.
+    """
+    untold = present and not item.build and not item.file.startswith("~")
+    return (untold or _editable(item)) and any(map(_FLAVOUR.fullmatch, packages([item])))
+
+
+def _editable(item: Distribution) -> bool:
+    source = parse_source(item.direct_url)
+    return source is not None and source.kind == "editable"
+
+
+def _at_once(owners: list[Distribution], flavours: dict[str, Package]) -> list[str]:
+    if not flavours:
+        return ["the module is there, but no distribution owns it"]
+    if len(flavours) == 1:
+        return []
+    names = " and ".join(flavours)
+    if any(map(_editable, owners)) or len({item.folder for item in owners}) > 1:
+        return [f"{names} are installed at once, and the first on the search path hides the other"]
+    return [f"{names} overwrite each other's files"]
+
+
+def _contradictions(flavours: dict[str, Package], version: str, package: str) -> list[str]:
     conflicts = []
-    if len(flavours) > 1:
-        conflicts.append(f"{' and '.join(flavours)} overwrite each other's files")
-    elif not flavours:
-        conflicts.append("the module is there, but no distribution owns it")
     versions = sorted({entry.version for entry in flavours.values()})
     if version and versions and version.partition("+")[0] not in versions:
         conflicts.append(f"the files are of version {version}, the metadata says {' and '.join(versions)}")
