@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import support.collector as collectors
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from support.collector import Holder, make_bundle, refused
 
 from envcheck.contract.canonical import digest
@@ -60,6 +62,29 @@ def test_ranges_that_can_not_be(collector, bundle, path, asked: str) -> None:
 def test_what_is_no_range_gets_the_whole(collector, bundle, path, asked: str) -> None:
     answer = collector.device().send("GET", path, Range=asked)
     assert (answer.status_code, answer.content) == (200, bundle)
+
+
+def test_whatever_range_is_asked_for_the_answer_says_what_it_holds(collector, bundle, path) -> None:
+    device = collector.device()
+    size = len(bundle)
+    numbers = st.sampled_from(["", "0", "7", str(size - 1), str(size), str(size + 1), "9" * 18, "9" * 40])
+    units = st.sampled_from(["bytes=", "bytes =", "bytes", "lines=", ""])
+    strange = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=8)
+    ranges = st.tuples(units, numbers | strange, st.sampled_from(["-", "--", "", ","]), numbers | strange)
+
+    @given(ranges.map("".join))
+    @settings(suppress_health_check=[HealthCheck.too_slow])
+    def ask(asked: str) -> None:
+        answer = device.send("GET", path, Range=asked)
+        if answer.status_code == 206:
+            first, last, whole = map(int, re.findall(r"[0-9]+", answer.headers["Content-Range"]))
+            assert (answer.content, whole) == (bundle[first : last + 1], size)
+        elif answer.status_code == 416:
+            assert answer.headers["Content-Range"] == f"bytes */{size}"
+        else:
+            assert (answer.status_code, answer.content) == (200, bundle)
+
+    ask()
 
 
 def test_conditions(collector, bundle, path) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from support.collector import Device, evidence_of, make_bundle, refused, told
 
 from envcheck.cli import run_cli
 from envcheck.contract.document import encode
-from envcheck.contract.keys import generate_private_key, load_private_key, public_key_of
+from envcheck.contract.keys import generate_private_key, key_id, load_private_key, public_key_of
+from envcheck.contract.selector import is_device_id, is_label
 from envcheck.contract.wire import Inventory, InventoryAnswer, InventoryDevice
 from envcheck.errors import BadInput
 from envcheck_server.cli import envcheck_server
@@ -88,6 +92,30 @@ def test_lists_of_devices_are_read() -> None:
         ("a", {"site": "berlin", "line": "press"}),
         ("b", {"line": "press"}),
     ]
+
+
+CELLS = st.sampled_from(
+    [*',"#\n\r\0\ufeff\x1c ', "a", "device", "site", "hardware", HARDWARE, "A" * 43 + "="]
+)
+LISTS = st.binary() | st.lists(CELLS | st.text(max_size=3)).map("".join).map(str.encode)
+
+
+@given(LISTS)
+@example(f"device,site\na,b\n{HARDWARE},".encode())
+def test_whatever_is_in_a_list_of_devices_it_is_read_or_refused(data: bytes) -> None:
+    with suppress(BadInput):
+        for one in read_expected(data, "list").devices:
+            assert is_device_id(one.device)
+            assert all(is_label(name, value) for name, value in one.labels.items())
+
+
+@given(LISTS)
+@example(f"{HARDWARE},{'A' * 43}=,a\nhardware,site\n{HARDWARE},b".encode())
+def test_whatever_is_in_a_factorys_list_it_is_read_or_refused(data: bytes) -> None:
+    with suppress(BadInput):
+        for one in read_preauthorised(data, "list", 1):
+            assert one.key_id == key_id(one.public_key)
+            assert one.name == "" or is_device_id(one.name)
 
 
 @pytest.mark.parametrize(

@@ -7,19 +7,23 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import event, inspect, text
 from support.store_rows import a_report, enrol, receive
 
 from envcheck.cli import run_cli
+from envcheck.errors import BadInput
 from envcheck_server.cli import envcheck_server
 from envcheck_server.store.common import SqlStore
 from envcheck_server.store.opening import open_store
+from envcheck_server.store.postgres_address import read_address
 
 
 @pytest.mark.parametrize("place", ["sqlite"], indirect=True)
@@ -56,6 +60,23 @@ def test_of_a_token_nothing_is_kept_but_its_hash(collector, store: SqlStore) -> 
     assert {token.id: hashes[token.id] for _, token in made} == {
         token.id: hashlib.sha256(secret.encode()).hexdigest() for secret, token in made
     }
+
+
+SIGNS = st.sampled_from([*":/?=&%@[] \0\udc80", "host", "sslmode", "5432"])
+
+
+@given(st.lists(SIGNS | st.text(max_size=3)))
+def test_whatever_names_a_postgresql_is_an_address_or_refused(pieces: list[str]) -> None:
+    found = ""
+    with suppress(BadInput):
+        found = read_address("postgresql://" + "".join(pieces)).name
+    assert found == "" or found.startswith("the PostgreSQL database")
+
+
+def test_an_address_in_another_encoding_is_refused() -> None:
+    """As arguments and variables come that are not UTF-8."""
+    with pytest.raises(BadInput, match="can't be read"):
+        read_address("postgresql://caf\udce9/fleet")
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def read_address(url: str) -> Address:
         raise MissingExtra("psycopg", "postgres", "a PostgreSQL database") from None
     try:
         given = conninfo_to_dict(url)
-    except psycopg.Error:
+    except (psycopg.Error, UnicodeError):
         raise BadInput("the database's URL can't be read", _FORM) from None
     parameters = {**_DEFAULTS, **{name: value for name, value in given.items() if value is not None}}
     where = f" at {given['host']}" if given.get("host") else ""
