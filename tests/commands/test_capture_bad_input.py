@@ -312,6 +312,26 @@ def test_variables_that_nobody_writes(
     os.close(os.open(pipe, os.O_RDWR | os.O_NONBLOCK))
 
 
+@pytest.mark.parametrize("by", ["option", "variable"])
+def test_a_configuration_that_nobody_writes(
+    tmp_path: Path, by: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe = tmp_path / "config.yaml"
+    os.mkfifo(pipe)
+    if by == "variable":
+        monkeypatch.setenv("ENVCHECK_CONFIG", str(pipe))
+    # A process of its own: it ends in time although the pipe is never opened.
+    given = ("--config", str(pipe)) if by == "option" else ()
+    command = [sys.executable, "-m", "envcheck", "capture", *given, "--deadline", "1"]
+    begun = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    assert time.monotonic() - begun < 3
+    assert (done.returncode, done.stdout) == (3, "")
+    said, hint = done.stderr.splitlines()
+    assert said.startswith(f"error: the configuration {pipe} did not answer in")
+    assert "a pipe that nobody writes" in hint
+
+
 def test_named_pipes_in_the_place_of_files_of_a_tree(
     bounded: Callable[..., dict[str, dict[str, str]]], tmp_path: Path
 ) -> None:

@@ -120,7 +120,7 @@ def _target(named: dict[str, str | None], until: float) -> tuple[Host, Target]:
     if root is not None:
         host = Host(root=_answered(root, until, lambda: _directory(root)), until=until)
     # A tree is another machine than the one that this one's configuration is about.
-    configured = _configured(named.get("config")) if host.live or named.get("config") else {}
+    configured = _configured(named.get("config"), until) if host.live or named.get("config") else {}
     if named.get("container"):
         configured = {}
     if named.get("unit") or named.get("env_file"):
@@ -170,7 +170,8 @@ def _answered(name: str, until: float, work: Callable[[], Found], share: float =
         return within(seconds, work)
     except TimeoutError:
         raise Undetermined(
-            f"{name} did not answer in {seconds:.3g} s", "does it lie on a network mount that hangs?"
+            f"{name} did not answer in {seconds:.3g} s",
+            "does it lie on a network mount that hangs, or is it a pipe that nobody writes?",
         ) from None
 
 
@@ -192,15 +193,17 @@ def _require_file(target: Target, host: Host, path: str) -> None:
         ) from None
 
 
-def _configured(config: str | None) -> dict[str, str | None]:
+def _configured(config: str | None, until: float) -> dict[str, str | None]:
     """Return what the configuration names: interpreter, env file, unit, model; None where it names none."""
-    if not config and not os.environ.get("ENVCHECK_CONFIG") and not os.path.lexists(CONFIGURATION):
+    named = config or os.environ.get("ENVCHECK_CONFIG")
+    if not named and not os.path.lexists(CONFIGURATION):
         return {}
     from pathlib import Path
 
     from envcheck.commands.configuration import load_configuration
 
-    found = load_configuration(Path(config) if config else None)
+    path = Path(config) if config else None
+    found = _answered(f"the configuration {named or CONFIGURATION}", until, lambda: load_configuration(path))
     return {name: getattr(found, name) or None for name in ("python", "env_file", "unit", "model")}
 
 
