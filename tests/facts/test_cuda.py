@@ -58,6 +58,32 @@ def test_a_driver_without_a_node_is_unreadable(
     assert found.shared["driver"] == "535.129.03"
 
 
+class Asked(Exception):
+    """Somebody asked the GPU's library."""
+
+
+class NeverAsked(Host):
+    """A tree whose GPU library must be left alone."""
+
+    __slots__ = ()
+
+    def answer(self, name: str, ask: Callable[[], bytes]) -> bytes:
+        if name == "nvml.json":
+            raise Asked
+        return super().answer(name, ask)
+
+
+@pytest.mark.parametrize("driver", [{}, {"proc/driver/nvidia/version": DRIVER}], ids=["none", "driver"])
+def test_the_library_is_asked_only_where_a_device_node_is(
+    driver: dict[str, str | bytes], tree: Callable[..., Host], scene: Callable[..., Scene]
+) -> None:
+    host = NeverAsked(root=tree({"dev/null": "", "dev/nvram": "", **driver}).root, environ={})
+    assert cuda.gather(scene(host, told())).status == ("unreadable" if driver else "absent")
+    tree({"dev/nvidia0": ""})
+    with pytest.raises(Asked):
+        cuda.gather(scene(host, told()))
+
+
 GPU = b'{"driver":"535.129.03","cuda":"12.2","count":1,"gpus":[{"name":"NVIDIA T4"}]}'
 
 
@@ -156,6 +182,7 @@ int nvmlDeviceGetEccMode(void *h, u *c, u *p) { *c = 1; *p = 1; return ours(h); 
 int nvmlDeviceGetMigMode(void *h, u *c, u *p) { *c = *p = 1; return ours(h); }
 int nvmlDeviceGetMaxMigDeviceCount(void *h, u *n) { *n = 7; return ours(h); }
 int nvmlDeviceGetMigDeviceHandleByIndex(void *h, u i, void **m) { *m = PART; return i == 2 ? ours(h) : 6; }
+int nvmlDeviceGetPersistenceMode(void *h, u *m) { *m = 1; return ours(h); }
 int nvmlDeviceGetComputeMode(void *h, u *m) { *m = 3; return ours(h); }
 int nvmlDeviceGetMaxClockInfo(void *h, u which, u *mhz) { *mhz = 1980; return which == 1 ? ours(h) : 2; }
 int nvmlDeviceGetCurrentClocksThrottleReasons(void *h, ull *r) { *r = 0x25; return ours(h); }
@@ -195,7 +222,7 @@ def test_partitions_are_told_with_their_profile(tmp_path: Path) -> None:
     (gpu,) = gpus(told_by, [], "")
     assert gpu.mig is True
     assert [(part.profile, part.memory_mib) for part in gpu.partitions] == [("3g.20gb", 24576)]
-    assert (gpu.compute_mode, gpu.max_mhz) == ("exclusive-process", 1980)
+    assert (gpu.compute_mode, gpu.max_mhz, gpu.persistence) == ("exclusive-process", 1980, True)
     assert told_by.gpus[0].slowed_by == ["power cap", "heat (software)"]
 
 
@@ -246,7 +273,7 @@ def test_libraries_are_those_that_the_loader_takes_first(
     tree: Callable[..., Host], scene: Callable[..., Scene]
 ) -> None:
     site = "opt/app/venv/lib/python3.11/site-packages"
-    cache = ld_cache([b"libcudart.so.12", b"libcudnn.so.9"], b"/usr/local/cuda/lib64/")
+    cache = ld_cache([b"libcudart.so.12", b"libcudnn.so.9", b"libnvinfer.so.10"], b"/usr/local/cuda/lib64/")
     host = tree(
         {
             "etc/ld.so.cache": cache,
@@ -258,15 +285,17 @@ def test_libraries_are_those_that_the_loader_takes_first(
         }
     )
     (host.root / "usr/local/cuda/lib64").mkdir()
-    (host.root / "usr/local/cuda/lib64/libcudnn.so.9").symlink_to("libcudnn.so.9.1.0")
+    for name in ("libcudnn.so.9", "libnvinfer.so.10"):
+        (host.root / "usr/local/cuda/lib64" / name).symlink_to(f"{name}.1.0")
     target = Target("/opt/app/venv/bin/python", {"LD_LIBRARY_PATH": "/opt/cuda/lib::relative"})
     answer = told(folders={"nvidia": ["__pycache__", "cublas", "cudnn"]})
     found = cuda.gather(scene(host, answer, target))
-    assert found.shared["libraries"] == ["libcudart.so.12", "libcudnn.so.9"]
+    assert found.shared["libraries"] == ["libcudart.so.12", "libcudnn.so.9", "libnvinfer.so.10"]
     assert found.shared["runtimes"] == {
         "libcublas.so.12": {"version": "12", "origin": "pip"},
         "libcudart.so.12": {"version": "12", "origin": "LD_LIBRARY_PATH"},
         "libcudnn.so.9": {"version": "9.1.0", "origin": "ld.so.cache"},
+        "libnvinfer.so.10": {"version": "10.1.0", "origin": "ld.so.cache"},
     }
     assert found.shared["toolkit"] == "12.4.1"
     assert found.device["places"]["libcudart.so.12"] == "/opt/cuda/lib/libcudart.so.12"
