@@ -102,6 +102,15 @@ def test_an_unsigned_bundle_is_whole_but_not_verified_until_it_is_signed(
     assert both.code == 0
 
 
+def test_the_best_few_may_be_the_decision(create: Any, files: Path, commands: Commands) -> None:
+    said = create("--top", "3")
+    assert said.code == 0
+    assert "its top 3 are the decision" in " ".join(said.out.split())
+    assert "top 3 decisions 16 of 16 as in training" in " ".join(
+        commands("smoke", files / "tiny.envcheck", "--quick").out.split()
+    )
+
+
 def test_what_is_damaged_or_no_bundle_is_refused(create: Any, files: Path, commands: Commands) -> None:
     assert create().code == 0
     whole = (files / "tiny.envcheck").read_bytes()
@@ -136,6 +145,8 @@ def test_nothing_half_written_is_left(create: Any, files: Path) -> None:
         (("-o", "/tmp"), "/tmp is a directory"),
         (("--expect-accuracy", "7"), "7"),
         (("--name", "tiny"), "'tiny' is not a release"),
+        (("--top", "0"), "0 is not in the range"),
+        (("--top", "4"), "no output decides by its top 4: y holds 4"),
     ],
 )
 def test_bad_options_are_refused(arguments: tuple[str, ...], words: str, create: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from support.builders import BUNDLE, evidence, metrics, package, reference, sections, shared
 
@@ -181,6 +182,21 @@ class TestOutputs:
             "evidence.outputs.logits",
         )
         assert finding.message == "69 of 180 decisions (38.3%) differ from training"
+
+    def test_decisions_by_the_best_few_are_called_so_and_no_others_stand_for_them(self) -> None:
+        output = msgspec.structs.replace(reference().baseline.outputs["logits"], top=3)
+        held = reference(outputs={"logits": output})
+
+        def judged(**changed: Any) -> list[Finding]:
+            decisions = Decisions(total=180, **changed)
+            made = evidence(outputs={"logits": metrics(decisions=decisions)})
+            return judge(held, shared(), made, DEFAULT)
+
+        assert judged(top=3, flipped=9, largest_margin=1e-6) == []
+        (finding,) = judged(top=3, flipped=9, largest_margin=1.0)
+        assert finding.message == "9 of 180 top 3 decisions (5.0%) differ from training"
+        (other,) = judged()
+        assert (other.unknown, other.severity) == (True, "block")
 
     def test_lower_accuracy_blocks_beyond_what_is_allowed(self) -> None:
         assert judge(reference(), shared(), evidence(accuracy=0.951), DEFAULT) == []

@@ -51,6 +51,15 @@ def test_the_states(rmse: float | None, state: str) -> None:
     assert measured(rmse=rmse, max_abs=1e-6)["logits.rmse"].state == state
 
 
+def test_another_number_of_best_scores_was_not_measured() -> None:
+    output = msgspec.structs.replace(reference().baseline.outputs["logits"], top=3)
+    held = reference(outputs={"logits": output})
+    for top, state in ((3, "pass"), (1, "unknown")):
+        made = evidence(outputs={"logits": metrics(decisions=Decisions(total=180, top=top))})
+        told = {one.metric: one.state for one in measure(held, shared(), made, DEFAULT)}
+        assert told["flipped_margin"] == state
+
+
 def test_an_accuracy_below_training_s_is_drift_until_it_fails() -> None:
     for accuracy, state in ((0.96, "pass"), (0.955, "drift"), (0.9, "fail")):
         told = measure(reference(), shared(), evidence(accuracy=accuracy), DEFAULT)

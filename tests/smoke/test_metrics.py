@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from envcheck.contract.baseline import OutputReference
 from envcheck.contract.canonical import canonical_json
-from envcheck.contract.evidence import OutputMetrics
+from envcheck.contract.evidence import Decisions, OutputMetrics
 from envcheck.smoke.metrics import compare_decisions, compare_output, compare_outputs, measure_accuracy
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
@@ -144,10 +144,42 @@ def test_decisions_count_flips_and_keep_the_largest_margin() -> None:
     assert (found.total, found.flipped, found.largest_margin) == (3, 2, 0.8)
 
 
-@given(ARRAYS)
-def test_equal_scores_never_flip(array: NDArray[np.float32]) -> None:
-    found = compare_decisions(array, array.astype(np.float64))
+@given(ARRAYS, st.integers(1, 4))
+def test_equal_scores_never_flip(array: NDArray[np.float32], top: int) -> None:
+    found = compare_decisions(array, array.astype(np.float64), top)
     assert found is None or found.flipped == 0
+
+
+def test_a_decision_by_the_best_few_is_their_set() -> None:
+    reference = np.array(
+        [[9.0, 8.0, 7.0, 5.0], [9.0, 8.0, 7.0, 6.5], [1.0, 2.0, 3.0, 4.0], [1.0, 1.0, 1.0, 1.0]]
+    )
+    within = np.array(
+        [[7.0, 9.0, 8.0, 5.0], [9.0, 8.0, 7.0, 6.5], [1.0, 4.0, 3.0, 2.0], [1.0, 1.0, 1.0, 1.0]]
+    )
+    assert compare_decisions(within, reference, 3) == Decisions(total=4, top=3)
+    beyond = np.array(
+        [[9.0, 8.0, 5.0, 7.0], [9.0, 8.0, 6.4, 6.5], [1.0, 2.0, 3.0, 4.0], [1.0, 1.0, 1.0, 1.0]]
+    )
+    assert compare_decisions(beyond, reference, 3) == Decisions(total=4, flipped=2, largest_margin=2.0, top=3)
+    assert compare_decisions(beyond, reference, 4) is None
+
+
+@given(PAIRS)
+def test_the_best_one_is_the_argmax(pair: tuple[NDArray[np.float32], NDArray[np.float32]]) -> None:
+    here, there = (np.nan_to_num(array, nan=-np.inf) for array in pair)
+    found = compare_decisions(*pair)
+    if found is not None:
+        assert found.flipped == np.count_nonzero(here.argmax(axis=-1) != there.argmax(axis=-1))
+
+
+@given(st.integers(0, 2**32), st.integers(1, 4))
+def test_a_decision_flips_only_within_twice_the_error(seed: int, top: int) -> None:
+    rng = np.random.default_rng(seed)
+    reference, moves = rng.normal(size=(20, 6)), rng.uniform(-0.2, 0.2, size=(20, 6))
+    found = compare_decisions(reference + moves, reference, top)
+    assert found is not None
+    assert found.largest_margin <= 0.4 * 1.01
 
 
 def test_decisions_are_compared_only_where_the_baseline_says_so() -> None:

@@ -16,6 +16,7 @@ from envcheck.baseline.floor import Measured, measure_floor, same_computation
 from envcheck.baseline.material import Material, Prepared, prepare
 from envcheck.baseline.named import NamedPackage, name_package
 from envcheck.baseline.npz import write_npz
+from envcheck.baseline.scores import decide_by
 from envcheck.contract.baseline import Baseline, parse_release
 from envcheck.contract.bundle import (
     BASELINE,
@@ -47,8 +48,9 @@ class Options:
 
     `packages` are distributions that count beside those that the model's process loads. `quick`
     takes a short timing. `expect_accuracy` is the least share of labels that must be met. `edge_cases` adds
-    samples of zeros and of the extremes. `timings` are readings of other device classes; those taken here
-    are of `device_class`, unless it is unknown ("") or among them.
+    samples of zeros and of the extremes. `top` is how many of the best scores are a decision. `timings` are
+    readings of other device classes; those taken here are of `device_class`, unless it is unknown ("") or
+    among them.
     """
 
     providers: Sequence[str] = (CPU,)
@@ -58,6 +60,7 @@ class Options:
     accept_non_finite: bool = False
     accept_saturation: bool = False
     edge_cases: bool = False
+    top: int = 1
     device_class: str = ""
     timings: Mapping[str, SmokeReadings] = field(default_factory=dict)
     quick: bool = False
@@ -91,6 +94,7 @@ def create_baseline(
     prepared = prepare(material, edge_cases=options.edge_cases)
     ensemble = run_ensemble(prepared, target, options.providers, options.deadline_s, progress)
     measured = _measure(prepared, ensemble, options, module)
+    outputs = decide_by(measured.outputs, options.top)
     for remark in (*prepared.remarks, *measured.remarks):
         say(remark)
     members = {
@@ -109,7 +113,7 @@ def create_baseline(
         graph=prepared.graph,
         samples=prepared.batching.samples,
         edge_cases=len(prepared.edge_cases),
-        outputs=measured.outputs,
+        outputs=outputs,
         required=_required(ensemble, options.packages, fingerprint, say),
         providers=list(options.providers),
         evidence=Evidence(bundle="", fingerprint=fingerprint.digest, ending=Ending(status="ok")),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from envcheck.baseline.material import Prepared
 from envcheck.contract.baseline import OutputReference
+from envcheck.errors import BadInput
 from envcheck.smoke.arrays import numpy, type_name
 
 if TYPE_CHECKING:
@@ -25,6 +29,25 @@ def describe_output(name: str, output: Array, reference: Array, prepared: Prepar
         decides=not exact and _decides(output, name, prepared),
         probabilities=not exact and _is_probabilities(reference),
     )
+
+
+def decide_by(outputs: Mapping[str, OutputReference], top: int) -> dict[str, OutputReference]:
+    """Return `outputs` with the set of the `top` best as decision, where there are more than so many scores.
+
+    Raises BadInput where there are in none of them: a set of all scores decides nothing.
+    """
+    scores = {name: output.shape[-1] for name, output in outputs.items() if output.decides}
+    if top > 1 and top >= max(scores.values(), default=0):
+        held = ", ".join(f"{name} holds {number}" for name, number in scores.items())
+        raise BadInput(
+            f"no output decides by its top {top}: {held or 'none holds scores of classes'}",
+            "--top takes a number below that of the classes",
+        )
+    chosen = {name for name, number in scores.items() if number > top}
+    return {
+        name: msgspec.structs.replace(output, top=top) if name in chosen else output
+        for name, output in outputs.items()
+    }
 
 
 def _decides(output: Array, name: str, prepared: Prepared) -> bool:

@@ -51,6 +51,7 @@ def baseline() -> None:
 @click.option("--pylock", type=_FILE, metavar="FILE", multiple=True, help="Its packages count too.")
 @click.option("--edge-cases", is_flag=True, help="Add samples of zeros and of the extremes of the inputs.")
 @click.option("--expect-accuracy", type=click.FloatRange(0, 1), metavar="X", help="Refuse a lower accuracy.")
+@click.option("--top", type=click.IntRange(1), default=1, metavar="K", help="The K best must agree (1).")
 @click.option("--accept-constant", is_flag=True, help="Outputs may be the same for every sample.")
 @click.option("--accept-non-finite", is_flag=True, help="Outputs may hold NaN or infinities.")
 @click.option("--accept-saturation", is_flag=True, help="int8 products may saturate on this machine.")

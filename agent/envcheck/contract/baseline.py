@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from msgspec import field
+from msgspec import Meta, field
 
 from envcheck.contract.document import Document, Value
 from envcheck.contract.evidence import Evidence, SmokeReadings
@@ -91,8 +91,8 @@ class OutputReference(Value, frozen=True, kw_only=True):
     """What one output was in training.
 
     `exact` outputs (integers, booleans, strings) have no floor and must agree element by element.
-    `decides` is true when the last axis holds scores of which the largest is the decision;
-    `probabilities` when they lie in [0, 1] and sum to 1 along it.
+    `decides` is true when the last axis holds scores of which the largest is the decision, or with `top`
+    above 1 the set of so many largest; `probabilities` when they lie in [0, 1] and sum to 1 along it.
     """
 
     dtype: str
@@ -101,6 +101,7 @@ class OutputReference(Value, frozen=True, kw_only=True):
     decides: bool = False
     floor: Floor | None = None
     probabilities: bool = False
+    top: Annotated[int, Meta(ge=1)] = 1
 
 
 class Baseline(Document, frozen=True, kw_only=True):

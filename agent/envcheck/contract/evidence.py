@@ -30,15 +30,21 @@ class Ending(Value, frozen=True, kw_only=True):
 
 
 class Decisions(Value, frozen=True, kw_only=True):
-    """Argmax over the last axis, device beside reference.
+    """Argmax over the last axis, or the set of the `top` best, device beside reference.
 
-    `largest_margin` is the largest margin (best minus second-best score in the reference) among the
-    flipped ones: a flip with a margin within twice the tolerance is a tie, not a fault.
+    `largest_margin` is the largest margin (in the reference, the last score of those best minus the next
+    one) among the flipped ones: a flip with a margin within twice the tolerance is a tie, not a fault.
     """
 
     total: int
     flipped: int = 0
     largest_margin: float = 0.0
+    top: Annotated[int, Meta(ge=1)] = 1
+
+    @property
+    def words(self) -> str:
+        """What people call them: `decisions`, or `top 3 decisions`."""
+        return "decisions" if self.top == 1 else f"top {self.top} decisions"
 
 
 class OutputMetrics(Value, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from envcheck.judge.reference import Reference
 from envcheck.judge.soundness import contradictions
 
 # Part of the key under which findings are cached: raise it whenever equal inputs may give other findings.
-JUDGE_VERSION = 5
+JUDGE_VERSION = 6
 
 
 def judge(

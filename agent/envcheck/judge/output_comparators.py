@@ -47,12 +47,15 @@ def decisions(comparison: Comparison) -> Difference | None:
         return None
     if actual.decisions is None:
         return Difference(message=f"output {name}: its decisions were not compared", unknown=True)
+    if actual.decisions.top != expected.top:
+        told = f"output {name}: its top {expected.top} were not compared, but its top {actual.decisions.top}"
+        return Difference(message=told, unknown=True, hint=_AGAIN)
     if _decided_alike(expected, actual, comparison):
         return None
     flipped, total = actual.decisions.flipped, actual.decisions.total
     share = f" ({flipped / total:.1%})" if total else ""
     return Difference(
-        message=f"{flipped} of {total} decisions{share} differ from training",
+        message=f"{flipped} of {total} {actual.decisions.words}{share} differ from training",
         expected=f"{total} of {total} as in training",
         actual=f"{total - flipped} of {total} as in training",
     )

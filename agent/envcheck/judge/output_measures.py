@@ -55,7 +55,9 @@ def decision_measures(comparison: Comparison) -> Iterator[Measure]:
         return
     allowed, decided = tolerance_of(expected, comparison), actual.decisions
     tie = 2 * allowed.max if allowed is not None else None
-    margin = None if decided is None else decided.largest_margin if decided.flipped else 0.0
+    margin = None
+    if decided is not None and decided.top == expected.top:
+        margin = decided.largest_margin if decided.flipped else 0.0
     yield measured(name, "flipped_margin", margin, tie)
 
 

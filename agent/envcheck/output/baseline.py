@@ -130,7 +130,8 @@ def _held_to(output: OutputReference) -> str:
     if output.floor is None:
         return "held to its shape and statistics"
     what = "probabilities, " if output.probabilities else ""
-    decides = "; its largest is the decision" if output.decides else ""
+    best = "its largest is" if output.top == 1 else f"its top {output.top} are"
+    decides = f"; {best} the decision" if output.decides else ""
     return f"{what}held to {_HELD_TO[output.floor.basis]}{decides}"
 
 

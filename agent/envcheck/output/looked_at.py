@@ -138,7 +138,7 @@ def outputs_line(baseline: Baseline, evidence: Evidence) -> Iterator[str]:
         decisions = metrics.decisions
         if decisions is not None:
             agreeing = decisions.total - decisions.flipped
-            phrase += f"; {agreeing} of {decisions.total} decisions as in training"
+            phrase += f"; {agreeing} of {decisions.total} {decisions.words} as in training"
         yield phrase
 
 

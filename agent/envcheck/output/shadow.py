@@ -67,7 +67,8 @@ def _output(name: str, output: ShadowOutput) -> Iterator[Row]:
             if output.decisions.flipped
             else ""
         )
-        yield "", subject, f"{same} of {output.decisions.total} decisions agree ({_share(output)}){margin}"
+        told = f"{same} of {output.decisions.total} {output.decisions.words} agree"
+        yield "", subject, f"{told} ({_share(output)}){margin}"
         subject = ""
     elif output.agreement is not None:
         yield "", subject, f"{_share(output)} of {output.elements} elements are equal"

@@ -65,7 +65,7 @@ def _outputs(evidence: Evidence, baseline: Baseline) -> Iterator[Row]:
         )
         if metrics.decisions is not None:
             agreeing = metrics.decisions.total - metrics.decisions.flipped
-            yield "", "decisions", f"{agreeing} of {metrics.decisions.total} as in training"
+            yield "", metrics.decisions.words, f"{agreeing} of {metrics.decisions.total} as in training"
         yield from _values(metrics)
     if evidence.accuracy is not None:
         trained = baseline.evidence.accuracy

@@ -23,9 +23,13 @@ _GONE = "only the model in service gives it"
 
 @dataclass
 class Beside:
-    """One output of the model in service and of the candidate; give it each file's, then `result`."""
+    """One output of the model in service and of the candidate; give it each file's, then `result`.
+
+    `decides` says that the set of its `top` best scores is a decision.
+    """
 
     decides: bool
+    top: int = 1
     dtype: str = ""
     problem: str = ""
     elements: int = 0
@@ -84,7 +88,7 @@ class Beside:
             self.squares += float(np.square(distance).sum())
             self.scale += float(np.square(np.abs(there)).sum())
         self.largest = max(self.largest, float(distance.max(initial=0.0)))
-        found = compare_decisions(candidate, service) if self.decides else None
+        found = compare_decisions(candidate, service, self.top) if self.decides else None
         if found is None:
             return 0
         before = self.decisions or Decisions(total=0)
@@ -92,6 +96,7 @@ class Beside:
             total=before.total + found.total,
             flipped=before.flipped + found.flipped,
             largest_margin=max(before.largest_margin, found.largest_margin),
+            top=self.top,
         )
         return found.flipped
 

@@ -60,7 +60,7 @@ def compare_output(
     if isinstance(numbers, str):
         return _problem(actual, "non-finite", numbers, raw)
     if expected.decides:
-        numbers["decisions"] = compare_decisions(actual, reference)
+        numbers["decisions"] = compare_decisions(actual, reference, expected.top)
     return OutputMetrics(**_about(actual), digest=raw, **numbers)
 
 
@@ -86,23 +86,24 @@ def compare_batching(
     return found
 
 
-def compare_decisions(actual: Array, reference: Array) -> Decisions | None:
-    """Compare the argmax over the last axis; None where there is nothing to choose from.
+def compare_decisions(actual: Array, reference: Array, top: int = 1) -> Decisions | None:
+    """Compare the argmax over the last axis, or the set of the `top` best; None without any choice.
 
-    A NaN never wins. The margin of a decision is the reference's best minus its second-best score.
+    A NaN never wins, and of equals the first does. The margin of a decision is the reference's last score
+    of those best minus the next one.
     """
-    if actual.ndim == 0 or actual.shape[-1] < 2 or actual.size == 0:
+    if actual.ndim == 0 or actual.shape[-1] <= top or actual.size == 0:
         return None
     np = numpy()
     here = _scores(actual).reshape(-1, actual.shape[-1])
     there = _scores(reference).reshape(-1, actual.shape[-1])
-    flipped = np.flatnonzero(here.argmax(axis=1) != there.argmax(axis=1))
+    flipped = np.flatnonzero((_best(here, top) != _best(there, top)).any(axis=1))
     if not len(flipped):
-        return Decisions(total=len(there))
-    best = np.sort(there[flipped], axis=1)[:, -2:]
+        return Decisions(total=len(there), top=top)
+    last, behind = np.sort(there[flipped], axis=1)[:, [-top, -top - 1]].T
     with np.errstate(all="ignore"):
-        margins = np.nan_to_num(best[:, 1] - best[:, 0], nan=0.0, posinf=HUGE)
-    return Decisions(total=len(there), flipped=len(flipped), largest_margin=rounded(margins.max()))
+        margins = np.nan_to_num(last - behind, nan=0.0, posinf=HUGE)
+    return Decisions(total=len(there), flipped=len(flipped), largest_margin=rounded(margins.max()), top=top)
 
 
 def measure_accuracy(
@@ -223,6 +224,16 @@ def _cosine(here: Array, there: Array) -> float | None:
     here, there = (here / sizes[0]).ravel(), (there / sizes[1]).ravel()
     cosine = float(here @ there / np.sqrt((here @ here) * (there @ there)))
     return significant(min(1.0, max(-1.0, cosine)))
+
+
+def _best(scores: Array, top: int) -> Array:
+    """Return the places of the `top` best of each row, in order of place."""
+    np = numpy()
+    if top == 1:
+        best: Array = scores.argmax(axis=1)[:, None]
+    else:
+        best = np.sort(np.argsort(-scores, axis=1, kind="stable")[:, :top], axis=1)
+    return best
 
 
 def _scores(array: Array) -> Array:
