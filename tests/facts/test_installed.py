@@ -43,6 +43,19 @@ def test_local_and_editable_installations(tmp_path: Path, venv: Venv, editable: 
     assert found.sections["packages"].device["sources"] == {"gamma": f"file://{source}"}
 
 
+def test_what_came_from_an_index_and_who_installed_it(tmp_path: Path, venv: Venv, wheel: Wheel) -> None:
+    """An index leaves no trace: what has no source came from one."""
+    python = venv(tmp_path / "venv")
+    named, given = wheel(tmp_path / "index", "alpha", "1.0"), wheel(tmp_path / "w", "beta", "2.0")
+    pip(python, "install", "--no-index", "--find-links", str(named.parent), "alpha", str(given))
+    told = packages(asked(python))
+    assert (told["alpha"]["installer"], told["beta"]["installer"]) == ("pip", "pip")
+    assert "source" not in told["alpha"]
+    assert told["beta"]["source"]["kind"] == "local"
+    (site_of(python) / "alpha-1.0.dist-info/INSTALLER").write_text("uv 0.8.1\n")
+    assert packages(asked(python))["alpha"]["installer"] == "uv 0.8.1"
+
+
 def test_what_came_from_version_control(tmp_path: Path, venv: Venv, wheel: Wheel) -> None:
     python = venv(tmp_path / "venv", wheel(tmp_path / "w", "alpha", "1.0"))
     info = site_of(python) / "alpha-1.0.dist-info"
