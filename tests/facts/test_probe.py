@@ -41,13 +41,16 @@ def test_marker_and_syntax() -> None:
 
 def test_every_python_found_here_tells_itself(any_python: Path) -> None:
     found = asked(any_python)
-    real = subprocess.run(
-        [any_python, "-I", "-c", "import sys; print('%d.%d.%d' % sys.version_info[:3])"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    code = (
+        "import json, sys; "
+        "print(json.dumps(['%d.%d.%d' % sys.version_info[:3], sys.version, sys.base_prefix]))"
+    )
+    own = subprocess.run([any_python, "-I", "-c", code], capture_output=True, text=True, check=True)
+    version, build, base_prefix = json.loads(own.stdout)
     python = found.sections["python"]
     assert (python.status, python.reason) == ("ok", "")
-    assert python.shared["version"] == real.stdout.strip()
+    assert (python.shared["version"], python.shared["build"]) == (version, " ".join(build.split()))
+    assert python.device["base_prefix"] == base_prefix
     assert python.shared["implementation"] == "CPython"
     assert python.shared["abi"]
     assert found.sections["packages"].status == "ok"
@@ -87,7 +90,9 @@ def test_two_environments_of_the_same_wheels_have_equal_digests(
     two = asked(venv(tmp_path / "elsewhere" / "two", *reversed(wheels)))
     assert set(versions(one)) == {"alpha", "beta"}
     assert one.digest == two.digest
-    assert one.sections["python"].device != two.sections["python"].device
+    places = [found.sections["python"].device for found in (one, two)]
+    assert [place["prefix"] for place in places] == [str(tmp_path / "one"), str(tmp_path / "elsewhere/two")]
+    assert [place["base_prefix"] for place in places] == [sys.base_prefix] * 2
     # The console scripts differ, since they name their interpreter; the build identity does not.
     assert one.sections["packages"].shared["alpha"]["build"]
 
@@ -173,6 +178,32 @@ def test_what_is_no_folder_on_the_path_is_passed_over(tmp_path: Path, venv: Call
     found = asked(python, {"PYTHONPATH": str(tmp_path / "site")})
     assert found.sections["packages"].status == "ok"
     assert str(tmp_path / "site") in found.sections["python"].device["path"]
+
+
+def test_what_it_measures_is_read_and_not_imported(tmp_path: Path, venv: Callable[..., str]) -> None:
+    """Importing torch takes seconds, and importing a damaged onnxruntime may end the interpreter."""
+    python = venv(tmp_path / "venv")
+    site = next((tmp_path / "venv/lib").glob("python3*/site-packages"))
+    tells = f"open({str(tmp_path / 'imported')!r}, 'a').write(__name__)\n"
+    for name, text in {
+        "onnxruntime/__init__.py": "__version__ = '1.21.0'\n",
+        "onnxruntime/capi/__init__.py": "",
+        "onnxruntime/capi/build_and_package_info.py": "package_name = 'onnxruntime'\n",
+        "onnxruntime-1.21.0.egg-info": "Name: onnxruntime\nVersion: 1.21.0\n",
+        "torch/__init__.py": "",
+        "torch/version.py": "__version__ = '2.8.0+cu126'\ncuda = '12.6'\n",
+    }.items():
+        path = site / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}{tells}raise SystemExit(9)\n" if name.endswith(".py") else text)
+    found = capture(Target(python), sections=(*ASKED, "cuda"))
+    assert found.sections["onnxruntime"].shared["version"] == "1.21.0"
+    assert found.sections["cuda"].shared["torch"] == {"version": "2.8.0+cu126", "cuda": "12.6"}
+    assert {found.sections[name].status for name in ASKED} == {"ok"}
+    assert not (tmp_path / "imported").exists()
+    # They would tell, had they been imported.
+    subprocess.run([python, "-c", "import torch"], capture_output=True)
+    assert (tmp_path / "imported").read_text() == "torch"
 
 
 def test_a_configured_environment_is_not_isolated(tmp_path: Path) -> None:
