@@ -13,12 +13,11 @@ from envcheck.commands.common import EXIT_BY_OUTCOME, read_file, write_output
 from envcheck.contract.baseline import parse_release
 from envcheck.contract.document import encode
 from envcheck.contract.selector import is_device_id, parse_selector
-from envcheck.contract.wire import GateAnswer, GateQuestion
+from envcheck.contract.wire import MOST_EXPECTED, GateAnswer, GateQuestion
 from envcheck.errors import BadInput
 
 FORMATS = ("text", "json", "junit", "sarif", "markdown")
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%")
-_MAX_EXPECTED = 1_000_000
 
 
 @click.command()
@@ -143,8 +142,8 @@ def _expected(path: Path | None) -> list[str]:
                 f"{path}, line {number}: {cell[:80]!r} is not a device's id",
                 "an id has up to 63 of a-z, 0-9, '.', '_' and '-'",
             )
-    if not 0 < len(named) <= _MAX_EXPECTED:
-        raise BadInput(f"--expect: {path} names {len(named)} devices", f"it must name 1 to {_MAX_EXPECTED}")
+    if not 0 < len(named) <= MOST_EXPECTED:
+        raise BadInput(f"--expect: {path} names {len(named)} devices", f"it must name 1 to {MOST_EXPECTED}")
     return sorted({cell for _, cell in named})
 
 

@@ -186,11 +186,15 @@ class ReleasesAnswer(Document, frozen=True, kw_only=True):
     releases: list[ReleaseAnswer]
 
 
+# How many devices one question may name.
+MOST_EXPECTED = 1_000_000
+
+
 class GateQuestion(Document, frozen=True, kw_only=True):
     """Are these devices ready for this release?
 
     Shares are fractions from 0 to 1; `max_age_s` None takes the policy's; `expect` names devices that must be
-    there: an absent one counts as unknown.
+    there (MOST_EXPECTED at most): an absent one counts as unknown.
     """
 
     FORMAT: ClassVar[str] = "envcheck.gate-question/1.0"

@@ -12,6 +12,7 @@ import msgspec
 from envcheck.contract.selector import is_device_id, parse_selector
 from envcheck.contract.verdict import Finding, Outcome, Verdict, Waiver
 from envcheck.contract.wire import (
+    MOST_EXPECTED,
     UNREADABLE,
     GateAnswer,
     GateGroup,
@@ -359,6 +360,11 @@ def _check(question: GateQuestion) -> None:
     for name, holds, wanted in checks:
         if not holds():
             raise BadInput(f"{name} is out of range", f"it is {wanted}")
+    if len(question.expect) > MOST_EXPECTED:
+        raise BadInput(
+            f"expect: {len(question.expect)} devices are named, at most {MOST_EXPECTED} can be",
+            "for more keep an inventory: envcheck-server device expect FILE",
+        )
     for device in question.expect:
         if not is_device_id(device):
             raise BadInput(f"expect: {device[:80]!r} can't be a device's id")

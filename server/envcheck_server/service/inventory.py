@@ -41,6 +41,8 @@ class InventoryService:
     @together
     def expect(self, devices: Sequence[InventoryDevice], *, by: str = LOCAL) -> InventoryAnswer:
         """Put these devices in the place of those expected before; raises BadInput and changes nothing."""
+        if len(devices) > _MOST:
+            raise BadInput(f"devices: {len(devices)} are named, at most {_MOST} can be")
         seen: set[str] = set()
         for number, one in enumerate(devices):
             check_device_id(one.device, f"devices[{number}].device")
@@ -48,8 +50,6 @@ class InventoryService:
             if one.device in seen:
                 raise BadInput(f"devices[{number}].device: {one.device} is named twice")
             seen.add(one.device)
-        if len(seen) > _MOST:
-            raise BadInput(f"devices: more than {_MOST}")
         self._store.expected.replace(ExpectedDevice(one.device, one.labels) for one in devices)
         told = [[one.device, one.labels] for one in devices]
         self._record(by, "inventory.expect", told)
@@ -145,6 +145,8 @@ def _convert(
         if (first := lines.setdefault(named(one), number)) != number:
             faults.append(f"line {number}: the same as line {first}")
         found.append(one)
+        if len(found) > _MOST:
+            raise BadInput(f"{source} names more than {_MOST} devices", "nothing of the file was taken")
     if faults:
         more = f"; and {len(faults) - _TOLD} more" if len(faults) > _TOLD else ""
         raise BadInput(f"{source}, {'; '.join(faults[:_TOLD])}{more}", "nothing of the file was taken")
