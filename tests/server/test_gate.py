@@ -19,8 +19,11 @@ from envcheck.contract.fingerprint import Section
 from envcheck.contract.policy import Budget, Timing
 from envcheck.contract.wire import GateQuestion, Result
 from envcheck.judge.device_class import device_class
+from envcheck.judge.judge import judge
 from envcheck.judge.policies import builtin_policy
+from envcheck_server.service import judgements
 from envcheck_server.service.gate import gate_outcome
+from envcheck_server.service.services import make_services
 
 
 def outcome(ready: int, blocked: int, unknown: int, **shares: float) -> str:
@@ -143,6 +146,32 @@ def test_findings_are_judged_once_and_another_policy_judges_anew(collector) -> N
     ci.push(bundle, builtin_policy("strict"))
     assert gate.gate().blocked == 3
     assert kept()["findings"] == 4
+
+
+def test_judge_runs_once_for_each_combination_whoever_asks(collector, store, settings, monkeypatch) -> None:
+    """Also for another collector over the same database."""
+    judged: list[tuple[str, str]] = []
+
+    def note(reference: Any, device: Any, evidence: Any, policy: Any) -> Any:
+        judged.append((device.digest, encode(evidence).decode()))
+        return judge(reference, device, evidence, policy)
+
+    monkeypatch.setattr(judgements, "judge", note)
+    bundle = make_bundle()
+    collector.holder("baseline:write").push(bundle)
+    packages = {**builders.sections()["packages"].shared, "rich": builders.package("14.0.0")}
+    for number in range(8):
+        changed = {"packages": Section(status="ok", shared=packages)} if number % 2 else {}
+        device = collector.device(f"d-{number}", sections=builders.sections(**changed))
+        device.report(evidence_of(device, bundle))
+    gate = collector.holder("gate:read")
+    assert gate.gate().ready == 8
+    assert len(judged) == len({*judged}) == 2
+    gate.gate()
+    gate.send("GET", "/v1/devices?release=digits@1.0")
+    other = make_services(settings, store)
+    assert other.gate.answer(GateQuestion(release="digits@1.0")).ready == 8
+    assert len(judged) == 2
 
 
 def test_a_policy_without_evidence_judges_facts_alone(collector) -> None:
