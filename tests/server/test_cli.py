@@ -172,6 +172,13 @@ def test_the_fleet_table(ask, collector, place, monkeypatch) -> None:
     assert [one["device"] for one in found["devices"]] == ["press-01"]
     assert "epoch 1" in ask("device", "accept", "press-03")[1]
     assert "site=bonn" in ask("device", "label", "press-03", "site=bonn", "line-")[1]
+    second = Device(collector.http, "press-01")
+    assert second.enrol(collector.token()).state == "pending"
+    told = f"the key {second.keyid[:8]} of press-01 is rejected\n"
+    assert ask("device", "reject", "press-01", "--key", second.keyid[:6])[:2] == (0, told)
+    code, _, told = ask("device", "reject", "press-01")
+    assert (code, "press-01" in told) == (2, True), "no other key waits"
+    assert device.report().stored
     listed = ask("release", "list")[1].splitlines()
     assert listed[1].split()[:2] == ["digits@1.0", "1"]
     assert listed[1].endswith("offered  every device")

@@ -35,7 +35,13 @@ class Live:
 
 
 @pytest.fixture
-def live(store, settings, monkeypatch) -> Iterator[Live]:
+def keep_alive_s() -> float:
+    return 75
+
+
+@pytest.fixture
+def live(store, settings, monkeypatch, keep_alive_s: float) -> Iterator[Live]:
+    monkeypatch.setattr("envcheck_server.commands.serve._KEEP_ALIVE_S", keep_alive_s)
     monkeypatch.setattr(protocol, "HEAD_WITHIN_S", 0.5)
     monkeypatch.setattr(endpoint, "_PATIENCE_S", 0.5)
     monkeypatch.setattr(endpoint, "_SLOWEST", 1_000_000)
@@ -88,6 +94,16 @@ def test_who_says_nothing_or_little_is_not_waited_for(live: Live, begun: bytes) 
         assert again.recv(65536).startswith(b"HTTP/1.1 200")
         again.sendall(b"GET /healthz HTTP")
         assert heard(again).startswith(b"HTTP/1.1 408"), "nor in a second request of the same connection"
+
+
+@pytest.mark.parametrize("keep_alive_s", [0.5])
+def test_who_says_nothing_after_an_answer_is_let_go(live: Live) -> None:
+    with live.connect() as idle:
+        for _ in range(2):
+            idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert idle.recv(65536).startswith(b"HTTP/1.1 200")
+        assert heard(idle) == b"", "closed without a word: nothing was asked"
+    assert live.device.report().stored
 
 
 def test_a_body_that_drips_is_not_waited_for(live: Live) -> None:
