@@ -172,6 +172,34 @@ def test_integers_are_exact_and_may_be_what_labels_are_compared_with(create: Cre
     assert bundle.baseline().evidence.accuracy == 0.75
 
 
+def rounded_to_quanta() -> bytes:
+    """A quantised product that is served in quanta, once as it is and once as its class, both uint8."""
+    weights = np.clip(np.round(WEIGHTS * 40), -127, 127).astype(np.int8)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "middle"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "s", "middle"], ["xd"]),
+        helper.make_node("DequantizeLinear", ["wq", "t"], ["wd"]),
+        helper.make_node("MatMul", ["xd", "wd"], ["z"]),
+        helper.make_node("QuantizeLinear", ["z", "u", "middle"], ["zq"]),
+        helper.make_node("Transpose", ["zq"], ["quanta"], perm=[0, 1]),
+        helper.make_node("ArgMax", ["z"], ["best"], axis=1),
+        helper.make_node("Cast", ["best"], ["class"], to=TensorProto.UINT8),
+    ]
+    constants = {
+        **{name: np.array(scale, np.float32) for name, scale in {"s": 0.03, "t": 0.025, "u": 0.1}.items()},
+        "middle": np.array(128, np.uint8),
+        "wq": weights,
+    }
+    outputs = [value("quanta", TensorProto.UINT8, ["n", 4]), value("class", TensorProto.UINT8, ["n", 1])]
+    return model_bytes(nodes, [value("x", FLOAT, ["n", 8])], outputs, constants)
+
+
+def test_quanta_are_told_from_classes(create: Create) -> None:
+    outputs = create(tiny(rounded_to_quanta()), "quanta@1").baseline().outputs
+    kinds = {name: (one.dtype, one.exact, one.quantised) for name, one in outputs.items()}
+    assert kinds == {"quanta": ("uint8", True, True), "class": ("uint8", True, False)}
+
+
 def logarithm() -> bytes:
     return model_bytes(
         [helper.make_node("Log", ["x"], ["y"])],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -14,6 +14,7 @@ from envcheck.contract.evidence import Decisions, OutputMetrics, Placement
 from envcheck.contract.policy import Policy
 from envcheck.contract.verdict import Finding
 from envcheck.judge.judge import judge
+from envcheck.judge.measure import measure
 from envcheck.judge.policies import builtin_policy, load_policy
 from envcheck.judge.reference import Reference
 
@@ -240,6 +241,49 @@ class TestFallback:
 
     def test_the_first_one_is_left_to_placement(self) -> None:
         assert self.judged(list(self.providers[1:])) == []
+
+
+class TestQuantised:
+    """One quantum more or less is another rounding, where a quantised graph rounds."""
+
+    def judged(self, *, quantised: bool = True, **changed: Any) -> tuple[list[Finding], set[str]]:
+        output = OutputReference(dtype="uint8", shape=[10, 10], exact=True, quantised=quantised)
+        held = reference(outputs={"y": output}, evidence=evidence(bundle="", outputs={}, accuracy=None))
+        here = metrics(**{"dtype": "uint8", "shape": [10, 10], "elements": 100, **self.none, **changed})
+        made = evidence(outputs={"y": here}, accuracy=None)
+        states = {one.state for one in measure(held, shared(), made, DEFAULT) if one.output == "y"}
+        return judge(held, shared(), made, DEFAULT), states
+
+    none: ClassVar = {"rmse": None, "cosine": None, "decisions": None}
+    one: ClassVar = {"differing": 9, "max_abs": 1.0, "within_quantum": 1.0}
+
+    def test_one_quantum_is_drift(self) -> None:
+        assert self.judged(differing=0, max_abs=0.0, within_quantum=1.0) == ([], {"pass"})
+        findings, states = self.judged(**self.one)
+        assert (findings, "drift" in states, "fail" in states) == ([], True, False)
+
+    def test_it_is_a_fault_where_nothing_is_rounded(self) -> None:
+        (finding,), states = self.judged(quantised=False, **self.one)
+        assert (finding.severity, finding.message) == (
+            "block",
+            "output y: 9 of 100 elements differ from training",
+        )
+        assert "fail" in states
+
+    @pytest.mark.parametrize(
+        "more", [{"max_abs": 2.0, "within_quantum": 0.99}, {"differing": 51}], ids=["two quanta", "most"]
+    )
+    def test_more_is_a_fault(self, more: dict[str, Any]) -> None:
+        (finding,), states = self.judged(**{**self.one, **more})
+        assert (finding.severity, "fail" in states) == ("block", True)
+        assert "of 100 elements differ from training, by at most" in finding.message
+
+    @pytest.mark.parametrize(
+        "lie", [{"max_abs": 9.0}, {"max_abs": 0.0}, {"max_abs": None}, {"within_quantum": 1.5}]
+    )
+    def test_shares_that_contradict_the_rest_prove_nothing(self, lie: dict[str, Any]) -> None:
+        findings, _ = self.judged(**{**self.one, **lie})
+        assert any(one.unknown and one.path == "evidence" for one in findings)
 
 
 def test_what_describes_an_output_does_not_contradict_itself() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from rich.console import Console
 from support.tiny_models import classifier_bundle
 
+from envcheck.contract.baseline import Baseline, OutputReference
 from envcheck.contract.evidence import (
     Ending,
     Evidence,
@@ -23,7 +25,7 @@ from envcheck.output.smoke import smoke_text
 BASELINE = classifier_bundle().baseline()
 
 
-def told(readings: SmokeReadings | None = None, **changes: Any) -> str:
+def told(readings: SmokeReadings | None = None, baseline: Baseline = BASELINE, **changes: Any) -> str:
     fields = {"bundle": "b", "fingerprint": "f", "ending": Ending(status="ok", stage="done"), **changes}
     smoke = Smoke(
         release="tiny@1",
@@ -33,7 +35,7 @@ def told(readings: SmokeReadings | None = None, **changes: Any) -> str:
     )
     console = Console(width=200)
     with console.capture() as caught:
-        console.print(smoke_text(smoke, BASELINE, "tiny@1 on press-07"))
+        console.print(smoke_text(smoke, baseline, "tiny@1 on press-07"))
     return "\n".join(" ".join(line.split()) for line in caught.get().splitlines())
 
 
@@ -99,6 +101,14 @@ def test_heat_and_quotas_are_told_apart() -> None:
     assert "warn slowed by heat or power, while the model ran: its timings say little" in heat
     assert "quota" not in heat
     assert "warn slowed by a CPU quota" in told(SmokeReadings(latency=latency, starved=True))
+
+
+def test_quanta_are_told_where_a_quantised_graph_rounds() -> None:
+    quanta = OutputReference(dtype="int8", shape=[4], exact=True, quantised=True)
+    here = OutputMetrics(dtype="int8", shape=[4], elements=4, differing=1, max_abs=1.0, within_quantum=1.0)
+    assert "1 of 4 elements differ, largest error 1, 100% within one quantum" in told(
+        outputs={"y": here}, baseline=msgspec.structs.replace(BASELINE, outputs={"y": quanta})
+    )
 
 
 def test_percentiles_are_told_where_runs_sufficed() -> None:

@@ -130,6 +130,21 @@ def test_exact_types_are_counted_element_by_element(
     assert (found.differing, found.rmse) == (differing, None)
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.uint8])
+def test_bytes_are_counted_within_one_quantum(kind: type) -> None:
+    found = compare(np.array([1, 2, 3], kind), np.array([1, 3, 9], kind))
+    assert (found.differing, found.max_abs, found.within_quantum) == (2, 6.0, 0.667)
+    assert compare(np.array([0, 127], kind), np.array([1, 126], kind)).within_quantum == 1.0
+    assert compare(np.array([1, 2]), np.array([1, 3])).within_quantum is None
+
+
+def test_a_share_is_one_only_where_all_are_within_one_quantum() -> None:
+    there = np.zeros(10_000, np.int8)
+    here = there.copy()
+    here[0] = 2
+    assert compare(here, there).within_quantum == 0.999
+
+
 def test_outputs_that_are_missing_or_new_are_told() -> None:
     expected = {"y": OutputReference(dtype="float32", shape=[1])}
     found = compare_outputs({"z": np.zeros(1, np.float32)}, {"y": np.zeros(1)}, expected)

@@ -10,9 +10,11 @@ import msgspec
 
 from envcheck.baseline.ensemble import Ensemble, Member
 from envcheck.baseline.material import Prepared
+from envcheck.baseline.origins import read_origins
 from envcheck.baseline.scores import describe_output
 from envcheck.contract.baseline import Floor, FloorBasis, OutputReference
 from envcheck.contract.canonical import significant
+from envcheck.contract.evidence import OutputMetrics
 from envcheck.errors import BadInput
 from envcheck.smoke.arrays import numpy, type_name
 from envcheck.smoke.metrics import compare_output
@@ -44,6 +46,7 @@ def measure_floor(ensemble: Ensemble, double: Mapping[str, Array] | str, prepare
     What a random model gives has no floor: one run is the reference for its shape and statistics.
     """
     quantised, random = multiplies_quantised(prepared.graph.quantised), bool(prepared.graph.random)
+    origins = read_origins(prepared.material.model.data, prepared.graph.quantised)
     remarks = [] if random else _scales(ensemble, double, quantised=quantised)
     outputs: dict[str, OutputReference] = {}
     references: dict[str, Array] = {}
@@ -58,11 +61,11 @@ def measure_floor(ensemble: Ensemble, double: Mapping[str, Array] | str, prepare
             remarks.append(
                 f"output {name}: the double-precision result strays from onnxruntime's; median taken"
             )
-        described = describe_output(name, first, reference, prepared)
+        described = describe_output(name, first, reference, prepared, origins)
         floor = None if exact or basis is None else _floor(name, reference, described, ensemble, basis)
         references[name] = reference
         outputs[name] = msgspec.structs.replace(described, floor=floor)
-        remarks += [] if random else _stability(name, ensemble, exact=exact)
+        remarks += [] if random else _stability(name, ensemble, described)
     return Measured(references, outputs, remarks)
 
 
@@ -153,19 +156,25 @@ def _floor(
     )
 
 
-def _stability(name: str, ensemble: Ensemble, *, exact: bool) -> list[str]:
-    np = numpy()
+def _stability(name: str, ensemble: Ensemble, described: OutputReference) -> list[str]:
     found = []
     if name in ensemble.unrepeatable:
         found.append(f"output {name} differs between runs of one session here")
-    if exact:
+    if described.exact:
         first, *rest = (member.outputs[name] for member in ensemble.members)
-        if any(not np.array_equal(first, other) for other in rest):
+        if any(_changes(compare_output(other, first, described), described) for other in rest):
+            held = "within one quantum" if described.quantised else "exactly"
             found.append(
-                f"output {name} ({type_name(first)}) must agree exactly on devices, but changes here "
+                f"output {name} ({type_name(first)}) must agree {held} on devices, but changes here "
                 "with the optimisation level, the threads or the last bit of the inputs"
             )
     return found
+
+
+def _changes(metrics: OutputMetrics, described: OutputReference) -> bool:
+    """Tell whether an exact output is not the same, another rounding of quanta apart."""
+    rounded = described.quantised and metrics.within_quantum == 1
+    return metrics.differing != 0 and not rounded
 
 
 def _rms(values: Array) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from envcheck.baseline.material import Prepared
+from envcheck.baseline.origins import Origins
 from envcheck.contract.baseline import OutputReference
 from envcheck.errors import BadInput
 from envcheck.smoke.arrays import numpy, type_name
@@ -19,15 +20,19 @@ if TYPE_CHECKING:
 _SUM = 1e-3
 
 
-def describe_output(name: str, output: Array, reference: Array, prepared: Prepared) -> OutputReference:
+def describe_output(
+    name: str, output: Array, reference: Array, prepared: Prepared, origins: Origins
+) -> OutputReference:
     """Describe an output by what it is in training; its floor is measured elsewhere."""
     exact = output.dtype.kind not in "fc"
+    eight_bits = type_name(output) in ("int8", "uint8")
     return OutputReference(
         dtype=type_name(output),
         shape=list(output.shape),
         exact=exact,
         decides=not exact and _decides(output, name, prepared),
         probabilities=not exact and _is_probabilities(reference),
+        quantised=eight_bits and origins.is_quantised(name),
     )
 
 

@@ -93,6 +93,8 @@ class OutputReference(Value, frozen=True, kw_only=True):
     `exact` outputs (integers, booleans, strings) have no floor and must agree element by element.
     `decides` is true when the last axis holds scores of which the largest is the decision, or with `top`
     above 1 the set of so many largest; `probabilities` when they lie in [0, 1] and sum to 1 along it.
+    `quantised` outputs are exact ones of 8 bits that a quantised graph rounded: one quantum more or less is
+    another rounding.
     """
 
     dtype: str
@@ -102,6 +104,7 @@ class OutputReference(Value, frozen=True, kw_only=True):
     floor: Floor | None = None
     probabilities: bool = False
     top: Annotated[int, Meta(ge=1)] = 1
+    quantised: bool = False
 
 
 class Baseline(Document, frozen=True, kw_only=True):

@@ -59,6 +59,7 @@ class OutputMetrics(Value, frozen=True, kw_only=True):
     reference in nats, both for outputs that are probabilities in training. `ulps` is the largest
     distance in units of the last place: told, never judged. `batching_rms` and `batching_max` compare
     samples run one by one with the same samples in one batch; None where that was not measured.
+    `within_quantum` is the share of elements of an int8 or uint8 output that differ by at most 1.
     """
 
     dtype: str
@@ -81,6 +82,7 @@ class OutputMetrics(Value, frozen=True, kw_only=True):
     ulps: int | None = None
     batching_rms: float | None = None
     batching_max: float | None = None
+    within_quantum: float | None = None
 
 
 class Placement(Value, frozen=True, kw_only=True):

@@ -12,6 +12,10 @@ from envcheck.judge.comparison import Comparison, Difference
 from envcheck.judge.tolerance import Tolerance, own_epsilon, tolerance
 
 _FUZZ = 1e-9
+# Rounding halves otherwise moves an element of a quantised output by one quantum, and a tenth of all elements
+# in healthy runs (docs/verdicts.md); where most of them move it is no rounding.
+QUANTUM = 1.0
+MOST_ROUNDED = 0.5
 # A sum of probabilities may be off by this many roundoffs of the output's own type, or by this many times
 # what it is off in training.
 _SUM_ROUNDOFFS = 64
@@ -61,6 +65,13 @@ def tolerance_of(expected: OutputReference, comparison: Comparison) -> Tolerance
     if expected.floor is None or evidence is None:
         return None
     return tolerance(expected, expected.floor, comparison.situation.reference, evidence, comparison.options)
+
+
+def rounded_otherwise(expected: OutputReference, actual: OutputMetrics) -> bool:
+    """Tell whether a quantised output differs by no more than another rounding does."""
+    if not expected.quantised or actual.max_abs is None or actual.differing is None:
+        return False
+    return actual.max_abs <= QUANTUM and actual.differing <= MOST_ROUNDED * actual.elements
 
 
 def batch_tolerance(

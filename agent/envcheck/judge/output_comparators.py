@@ -12,6 +12,7 @@ from envcheck.judge.held import (
     excess_of,
     incomparable,
     is_random,
+    rounded_otherwise,
     sides,
     slack_of,
     tolerance_of,
@@ -34,7 +35,9 @@ def noise_floor(comparison: Comparison) -> Difference | None:
         return hindered
     if is_random(comparison):
         return statistics(name, expected, actual, comparison)
-    return _exact(name, actual) if expected.exact else _within_floor(name, expected, actual, comparison)
+    if expected.exact:
+        return _exact(name, expected, actual)
+    return _within_floor(name, expected, actual, comparison)
 
 
 def decisions(comparison: Comparison) -> Difference | None:
@@ -152,15 +155,16 @@ def _decided_alike(expected: OutputReference, actual: OutputMetrics, comparison:
     return allowed is not None and actual.decisions.largest_margin <= 2 * allowed.max
 
 
-def _exact(name: str, actual: OutputMetrics) -> Difference | None:
+def _exact(name: str, expected: OutputReference, actual: OutputMetrics) -> Difference | None:
     if actual.differing is None:
         return Difference(message=f"output {name} was not compared", unknown=True)
-    if actual.differing == 0:
+    if actual.differing == 0 or rounded_otherwise(expected, actual):
         return None
+    by = f", by at most {actual.max_abs:g}" if expected.quantised and actual.max_abs is not None else ""
     return Difference(
-        message=f"output {name}: {actual.differing} of {actual.elements} elements differ from training",
-        expected="all equal",
-        actual=f"{actual.differing} differ",
+        message=f"output {name}: {actual.differing} of {actual.elements} elements differ from training{by}",
+        expected="all within one quantum, most equal" if expected.quantised else "all equal",
+        actual=f"{actual.differing} differ{by}",
     )
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from envcheck.contract.verdict import Measure, MeasureState
 from envcheck.judge.comparison import Comparison
 from envcheck.judge.held import (
+    MOST_ROUNDED,
+    QUANTUM,
     batch_tolerance,
     excess_of,
     incomparable,
@@ -41,7 +43,10 @@ def noise_floor_measures(comparison: Comparison) -> Iterator[Measure]:
         yield from statistics_measures(name, actual, comparison)
     elif expected.exact:
         differing = None if actual.differing is None else float(actual.differing)
-        yield measured(name, "differing", differing, 0.0)
+        if expected.quantised:
+            yield measured(name, "max_abs", 0.0 if differing == 0 else actual.max_abs, QUANTUM)
+        allowed_share = MOST_ROUNDED if expected.quantised else 0.0
+        yield measured(name, "differing", differing, allowed_share * actual.elements)
     else:
         allowed = tolerance_of(expected, comparison)
         yield measured(name, "rmse", actual.rmse, allowed.rms if allowed is not None else None)

@@ -77,8 +77,18 @@ def _counts(metrics: OutputMetrics) -> Iterator[str]:
         yield f"{metrics.elements} elements in the shape {metrics.shape}"
     elif metrics.differing is not None and not 0 <= metrics.differing <= elements:
         yield f"{metrics.differing} differing elements of {elements}"
+    elif metrics.within_quantum is not None and not _is_share_of(metrics):
+        yield f"a share of {metrics.within_quantum:g} within one quantum, beside its other numbers"
     elif metrics.decisions is not None:
         yield from _decisions(metrics.decisions, metrics.shape)
+
+
+def _is_share_of(metrics: OutputMetrics) -> bool:
+    """Tell whether the share within one quantum, the largest error and the differing elements go together."""
+    share, largest, differing = metrics.within_quantum or 0.0, metrics.max_abs, metrics.differing
+    if largest is None or differing is None:
+        return False
+    return 0 <= share <= 1 and (share == 1) == (largest <= 1) and (largest == 0) == (differing == 0)
 
 
 def _decisions(decisions: Decisions, shape: list[int]) -> Iterator[str]:

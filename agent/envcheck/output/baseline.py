@@ -125,6 +125,8 @@ def _outputs(baseline: Baseline) -> Iterator[Row]:
 
 
 def _held_to(output: OutputReference) -> str:
+    if output.quantised:
+        return "to be within one quantum in every element"
     if output.exact:
         return "to be equal in every element"
     if output.floor is None:

@@ -133,6 +133,8 @@ def outputs_line(baseline: Baseline, evidence: Evidence) -> Iterator[str]:
             phrase += f" {in_floors(metrics.rmse, reference.floor.rms)} {floor_words(reference.floor.basis)}"
         elif metrics.differing is not None:
             phrase += " equal" if metrics.differing == 0 else f" {metrics.differing} differ"
+            if reference is not None and reference.quantised and metrics.differing and metrics.within_quantum:
+                phrase += f", {100 * metrics.within_quantum:.3g}% within one quantum"
         elif metrics.problem:
             phrase += f" can't be compared: {metrics.detail or metrics.problem}"
         decisions = metrics.decisions

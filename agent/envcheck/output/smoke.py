@@ -108,6 +108,8 @@ def _phrases(name: str, metrics: OutputMetrics, baseline: Baseline) -> Iterator[
         yield f"{metrics.differing} of {metrics.elements} elements differ"
     if metrics.max_abs is not None:
         yield f"largest error {figure(metrics.max_abs)}"
+    if reference is not None and reference.quantised and metrics.within_quantum is not None:
+        yield f"{100 * metrics.within_quantum:.3g}% within one quantum"
 
 
 def _run(evidence: Evidence, baseline: Baseline) -> Iterator[Row]:

@@ -181,7 +181,15 @@ def _exact(actual: Array, reference: Array) -> dict[str, Any]:
     if actual.dtype.kind not in "iu":
         return {"differing": differing}
     distance = np.abs(actual.astype(np.float64) - reference.astype(np.float64))
-    return {"differing": differing, "max_abs": rounded(distance.max(initial=0.0))}
+    found = {"differing": differing, "max_abs": rounded(distance.max(initial=0.0))}
+    if actual.dtype.itemsize == 1:
+        found["within_quantum"] = _share(int(np.count_nonzero(distance <= 1)), actual.size)
+    return found
+
+
+def _share(part: int, whole: int) -> float:
+    """A share that is 1 only when it is: three digits would make 1 of 0.9999."""
+    return 1.0 if part == whole else min(rounded(part / whole), 0.999)
 
 
 def _floats(actual: Array, reference: Array) -> dict[str, Any] | str:
