@@ -6,14 +6,20 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from junitparser import JUnitXml
+from support import builders
+from support.collector import Device as ByHand
+from support.collector import Holder, evidence_of, make_bundle
 from support.fleet import Bundles, Collector, Commands, GateFleet, Said
 
 from envcheck.commands.gate import read_share
 from envcheck.contract.document import decode
+from envcheck.contract.fingerprint import Section
 from envcheck.contract.wire import GateAnswer
 from envcheck.errors import BadInput
+from envcheck.judge.policies import builtin_policy
 
 Gate = Callable[..., Said]
 
@@ -68,6 +74,31 @@ def test_a_silent_device_is_unknown(gate: Gate, press: str) -> None:
 
     time.sleep(1.1)
     assert gate("gate@ready", "--cohort", f"one={press}", "--max-age", "0s").code == 3
+
+
+def test_a_section_that_could_not_be_read_is_unknown(
+    gate: Gate, collector: Collector, push_token: str
+) -> None:
+    """Whatever was measured there: facts that a rule is about and nobody knows are no pass, and no fail."""
+    bundle = make_bundle()
+    broken = ("unreadable", "error", "skipped")
+    with httpx.Client(base_url=collector.url, trust_env=False) as http:
+        Holder(http, push_token).push(bundle, builtin_policy("strict"))
+        token = collector.token("enroll", "--label", "model=made")
+        for status in ("ok", *broken):
+            packages = Section(status=status, reason="no permission")
+            changed = {} if status == "ok" else {"packages": packages}
+            one = ByHand(http, f"press-{status}", sections=builders.sections(**changed))
+            one.enrol(token)
+            collector.operate("device", "accept", one.name)
+            collector.operate("device", "label", one.name, f"packages={status}")
+            one.report(evidence_of(one, bundle))
+    assert gate("digits@1.0", "--cohort", "packages=ok").code == 0
+    for status in broken:
+        said = gate("digits@1.0", "--cohort", f"packages={status}", "--min-ready", "0%")
+        assert said.code == 3, said.out
+        assert f"packages is {status}: no permission" in said.out
+    assert gate("digits@1.0", "--cohort", "model=made").code == 3, "one ready device speaks for no other"
 
 
 def test_no_device_is_unknown(gate: Gate, fleet: GateFleet) -> None:
