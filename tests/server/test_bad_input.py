@@ -71,6 +71,11 @@ def test_a_section_of_an_unknown_kind_is_shown_as_unknown_and_no_rule_is_about_i
     judged = gate.judged(held, store.reports.statements([statement]))
     told_of = [one for findings in judged.findings.values() for one in findings if one.path == "npu"]
     assert [(one.unknown, one.severity) for one in told_of] == [(True, "info")]
+    known = collector.device("b")
+    known.report(evidence_of(known, bundle))
+    for query in ("", "?release=digits@1.0"):
+        answer = told(collector.holder("gate:read").send("GET", f"/v1/devices{query}"), FleetAnswer)
+        assert {one.device: one.unknown_sections for one in answer.devices} == {"a": ["npu"], "b": []}
     rule = Rule(path="npu.model", compare="equal", severity="block")
     policy = Policy(name="npu", rules=[rule], evidence="ignored")
     problem = refused(ci.release("digits@1.0", digest(bundle), policy), 400)

@@ -140,14 +140,18 @@ def test_the_fleet_table(ask, collector, place, monkeypatch) -> None:
     collector.holder("baseline:write").push(bundle)
     device = collector.device("press-01", labels={"line": "press"})
     device.report(evidence_of(device, bundle))
-    nasty = builders.sections(python=Section(status="ok", shared={"version": "3\x1b[2J[red]11"}))
+    nasty = builders.sections(
+        python=Section(status="ok", shared={"version": "3\x1b[2J[red]11"}),
+        **{"npu\x1b[2J": Section(status="absent")},
+    )
     sick = collector.device("press-02", sections=nasty)
     sick.report()
     Device(collector.http, "press-03").enrol(collector.token())
     # The commands work on the same database, beside the collector.
     monkeypatch.setenv("ENVCHECK_SERVER_DATABASE", str(place))
-    code, table, _ = ask("device", "list", "--release", "digits@1.0")
-    assert code == 0
+    code, table, err = ask("device", "list", "--release", "digits@1.0")
+    assert (code, "unknown here, and not judged: the sections npu" in err, "\x1b" in err) == (0, True, False)
+    assert ask("device", "list", "--selector", "line=press")[2] == ""
     rows = table.splitlines()
     assert rows[0].split() == [
         "DEVICE",

@@ -251,7 +251,8 @@ class GateAnswer(Document, frozen=True, kw_only=True):
 class FleetDevice(Value, frozen=True, kw_only=True):
     """One row of the fleet table. `outcome` and `reason` are for the release asked about, if any.
 
-    `waiting` are the ids of keys that wait for an operator, its first one or others.
+    `waiting` are the ids of keys that wait for an operator, its first one or others. `unknown_sections` are
+    kinds of section that the device tells and this collector does not know: kept, and never judged.
     """
 
     device: str
@@ -264,6 +265,7 @@ class FleetDevice(Value, frozen=True, kw_only=True):
     outcome: Outcome | None = None
     reason: str = ""
     waiting: list[str] = []
+    unknown_sections: list[str] = []
 
 
 class FleetAnswer(Document, frozen=True, kw_only=True):

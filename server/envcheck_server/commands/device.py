@@ -20,6 +20,7 @@ from envcheck_server.service.inventory import InventoryService, read_expected, r
 from envcheck_server.store.interface import Store
 
 _STYLES = {"pass": "green", "fail": "red", "unknown": "yellow"}
+_TOLD = 8
 _WORDS = {"pass": "ready", "fail": "blocked", "unknown": "unknown"}
 
 
@@ -205,6 +206,18 @@ def _print(found: list[FleetDevice], release: str) -> None:
             row += [plain(_WORDS.get(outcome, "-"), _STYLES.get(outcome, "")), plain(one.reason)]
         table.add_row(*row)
     screen().print(table)
+    _tell_unknown(found)
+
+
+def _tell_unknown(found: list[FleetDevice]) -> None:
+    """Say which kinds of section newer agents tell that are unknown here."""
+    names = sorted({name for one in found for name in one.unknown_sections})
+    if names:
+        more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+        told = inert(", ".join(names[:_TOLD]))
+        click.echo(
+            f"unknown here, and not judged: the sections {told}{more}; upgrade envcheck-server", err=True
+        )
 
 
 def _state(one: FleetDevice) -> str:

@@ -9,7 +9,7 @@ from envcheck.contract.selector import parse_selector
 from envcheck.contract.verdict import Verdict
 from envcheck.contract.wire import DeviceState, FleetAnswer, FleetDevice
 from envcheck_server.service.gate import GateService, worst
-from envcheck_server.service.judgements import JudgementService
+from envcheck_server.service.judgements import JudgementService, unknown_sections
 from envcheck_server.service.releases import ReleaseService
 from envcheck_server.service.times import written
 from envcheck_server.store.interface import Store
@@ -105,6 +105,7 @@ def _row(
         outcome=verdict.outcome if verdict else None,
         reason=(finding.cause or finding.message) if finding else "",
         waiting=waiting,
+        unknown_sections=unknown_sections(known),
     )
 
 

@@ -189,7 +189,7 @@ def _judge_one(
 ) -> list[Finding] | None:
     """Judge one environment; None where that fails: one odd device must not take the gate from the others."""
     try:
-        return [*judge(held.reference, device, evidence, held.policy), *_unknown_sections(device)]
+        return [*judge(held.reference, device, evidence, held.policy), *_unknown_findings(device)]
     except Exception:  # noqa: BLE001  (logged, and told as unknown)
         _LOG.exception(
             "fingerprint %s could not be judged against %s", case.fingerprint, held.release.release
@@ -197,12 +197,17 @@ def _judge_one(
         return None
 
 
-def _unknown_sections(device: SharedFingerprint | None) -> Iterator[Finding]:
-    """Yield what a newer agent tells and no rule here can be about: it is kept, and never taken for well."""
-    for name in sorted(set(device.sections) - set(SECTION_NAMES) if device else ()):
+def unknown_sections(device: SharedFingerprint | None) -> list[str]:
+    """Return the kinds of section that a newer agent tells and no rule here can be about."""
+    return sorted({name[:80] for name in device.sections if name not in SECTION_NAMES} if device else ())
+
+
+def _unknown_findings(device: SharedFingerprint | None) -> Iterator[Finding]:
+    """Yield what is kept, and never taken for well."""
+    for name in unknown_sections(device):
         yield Finding(
-            rule=name[:80],
-            path=name[:80],
+            rule=name,
+            path=name,
             severity="info",
             unknown=True,
             message="this collector does not know this kind of section; it was not judged",
