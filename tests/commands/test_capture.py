@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from envcheck.cli import COMMANDS, envcheck, run_cli
@@ -16,6 +17,7 @@ from envcheck.contract.fingerprint import SECTION_NAMES, Fingerprint, fingerprin
 
 HEAVY = {"rich", "numpy", "requests", "yaml", "cryptography", "onnxruntime", "torch", "psutil", "cpuinfo"}
 HOSTS = Path(__file__).parents[1] / "hosts"
+SCHEMA = Path(__file__).parents[2] / "schemas" / "fingerprint-1.json"
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +39,13 @@ def test_the_document_is_whole_and_decodes(capsys: pytest.CaptureFixture[str]) -
     assert printed.err == ""
 
 
+@pytest.mark.parametrize("tree", [None, "mini-pc-alpine-musl", "server-a100-mig"])
+def test_the_document_fits_its_schema(tree: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--json", *(["--root", str(HOSTS / tree / "root")] if tree else [])) == 0
+    schema = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text()))
+    schema.validate(json.loads(capsys.readouterr().out))
+
+
 def test_one_screen_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert run() == 0
     printed = capsys.readouterr()
@@ -55,6 +64,19 @@ def test_a_captured_tree_is_read_instead_of_this_machine(capsys: pytest.CaptureF
     assert "press-07: Advantech ARK-3500" in printed
     assert "i5-4590" in printed
     assert "AVX2 without VNNI" in printed
+
+
+def test_what_has_no_place_on_the_screen_is_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("envcheck.output.capture._MAX_REMARKS", 0)
+    tree = ("--root", str(HOSTS / "industrial-pc-haswell/root"))
+    assert run(*tree) == 0
+    printed = capsys.readouterr().out
+    assert "AVX2 without VNNI" not in printed
+    assert "all of them: --format text -o FILE" in printed
+    assert run(*tree, "--format", "text", "-o", str(tmp_path / "capture.txt")) == 0
+    assert "AVX2 without VNNI" in (tmp_path / "capture.txt").read_text()
 
 
 def test_sections_are_narrowed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,11 +13,12 @@ from support.documents import JSON
 
 from envcheck.contract.fingerprint import SECTION_NAMES, Fingerprint, Section, make_fingerprint
 from envcheck.output.capture import headline, print_capture, summary
+from envcheck.output.remarks import remarks
 
 
-def printed(found: Fingerprint) -> str:
+def printed(found: Fingerprint, *, whole: bool = False) -> str:
     out = io.StringIO()
-    print_capture(found, Console(file=out, width=100, markup=False, highlight=False))
+    print_capture(found, Console(file=out, width=100, markup=False, highlight=False), whole=whole)
     return out.getvalue()
 
 
@@ -45,6 +46,63 @@ def test_what_looks_wrong_has_its_own_hints() -> None:
     text = printed(found)
     assert "nothing looks wrong" not in text
     assert text.endswith(f"\nfingerprint {found.digest}\n")
+
+
+def ok(shared: dict[str, Any], device: Any = None, readings: Any = None) -> Section:
+    return Section(status="ok", shared=shared, device=device or {}, readings=readings or {})
+
+
+FILES = {kind: {"count": 2, "names": ["x.py", "y.py"]} for kind in ("modified", "missing", "extra", "unread")}
+EVERYTHING_WRONG = {
+    "python": Section(status="skipped", reason="it is built for riscv64"),
+    "packages": ok(
+        {"a": {"broken": "it has no RECORD"}, "b": {"version": "1", "shadowed": [{"version": "2"}]}},
+        {"verified": {"complete": False, "files": 3, "found": [{"file": "a.dist-info", **FILES}]}},
+    ),
+    "system": ok(
+        {"kernel": "6.1"},
+        readings={
+            "clock_synchronised": False, "slowed_by": ["under-voltage"], "disks": {"/": {"free_mib": 3}},
+        },
+    ),
+    "cpu": ok(
+        {
+            "isa": ["avx2"], "quota": 1, "affinity": 4, "governors": ["powersave"], "max_mhz": [1479],
+            "frequency_driver": "cpufreq-dt", "offline": "2-3", "contradictions": [
+                {"source": "cpuid", "only_here": ["avx"]}, {"source": "auxv", "only_in_cpuinfo": ["sve"]},
+            ],
+        },
+        readings={"limit_mhz": [918]},
+    ),
+    "memory": ok({"total_mib": 4096}, {"limits": {"as": 4 << 30}}),
+    "onnxruntime": ok({
+        "cuda": "12.8", "conflicts": ["two flavours", "files of another", "CUDA 11 and 12 at once"],
+        "libraries": {"libonnxruntime_providers_cuda.so": {"needs": ["libcublas.so.12", "libcudnn.so.9"]}},
+    }),
+    "cuda": ok(
+        {
+            "driver_cuda": "11.4", "torch": {"cuda": "12.6"},
+            "gpus": [{"name": "A100", "mig": True, "compute_mode": "prohibited"}],
+        },
+        readings={"slowed_by": ["power cap"]},
+    ),
+    "variables": Section(status="unreadable", reason="its environment file may not be read"),
+}  # fmt: skip
+
+
+def test_with_everything_wrong_it_is_still_one_screen() -> None:
+    """Forty lines of a hundred columns; every section has its say, and the rest is counted."""
+    found = made(EVERYTHING_WRONG)
+    text = printed(found)
+    assert len(text.splitlines()) <= 40
+    wrong = text.partition("looks wrong already\n")[2]
+    assert {line.split()[1] for line in wrong.splitlines() if line.startswith("warn")} > set(EVERYTHING_WRONG)
+    everything = [remark.text for remark in remarks(found)]
+    shown = [text for text in everything if text in " ".join(wrong.split())]
+    assert f"{len(everything) - len(shown)} more" in wrong
+    whole = " ".join(printed(found, whole=True).split())
+    assert [text for text in everything if text not in whole] == []
+    assert "all of them:" not in whole
 
 
 @pytest.mark.parametrize("terminal", [False, True])

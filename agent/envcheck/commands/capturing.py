@@ -248,7 +248,7 @@ def _screen(fingerprint: Fingerprint) -> bytes:
 
     written = io.StringIO()
     out = Console(file=written, width=FILE_WIDTH, highlight=False, markup=False, emoji=False)
-    print_capture(fingerprint, out)
+    print_capture(fingerprint, out, whole=True)
     return written.getvalue().encode("utf-8")
 
 

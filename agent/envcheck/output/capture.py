@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from envcheck.contract.fingerprint import Fingerprint, Section
 from envcheck.contract.text import inert
 from envcheck.output.console import columns, console, print_trimmed, state, words
 from envcheck.output.opaque import items, mapping, number, strings
+from envcheck.output.remark import Remark
 from envcheck.output.remarks import remarks
 
 if TYPE_CHECKING:
@@ -17,12 +19,14 @@ if TYPE_CHECKING:
 # The packages that a model's process usually loads: named on the one screen, in this order.
 _NAMED = ("onnxruntime", "onnxruntime-gpu", "numpy", "torch", "scipy", "opencv-python", "pillow")
 _GIB_IN_MIB = 1024
+# With two lines each they fit below the sections on a screen of 40 lines.
+_MAX_REMARKS = 10
 _NEXT = "nothing looks wrong; next: envcheck check BUNDLE, or envcheck capture --json"
 _NEXT_SKIPPED = "nothing looks wrong so far; next: name what serves the model with --python EXE"
 
 
-def print_capture(fingerprint: Fingerprint, out: Console | None = None) -> None:
-    """Print the summary to stdout (or to `out`)."""
+def print_capture(fingerprint: Fingerprint, out: Console | None = None, *, whole: bool = False) -> None:
+    """Print the summary to stdout (or to `out`), on one screen; `whole` has every remark there is."""
     screen = out or console()
     screen.print(words(headline(fingerprint), style="bold"))
     screen.print()
@@ -35,16 +39,29 @@ def print_capture(fingerprint: Fingerprint, out: Console | None = None) -> None:
         screen.print()
         screen.print(words("looks wrong already"))
         table = columns()
-        for remark in found:
+        shown = found if whole else first_remarks(found)
+        for remark in shown:
             table.add_row(state("warn"), remark.section, words(remark.text))
             if remark.hint:
                 table.add_row("", "", words(remark.hint, style="dim"))
+        if more := len(found) - len(shown):
+            table.add_row(state("warn"), f"{more} more", words("all of them: --format text -o FILE"))
         print_trimmed(screen, table)
     screen.print()
     screen.print(words(f"fingerprint {fingerprint.digest}", style="dim"))
     if not found:
         skipped = any(section.status == "skipped" for section in fingerprint.sections.values())
         screen.print(words(_NEXT_SKIPPED if skipped else _NEXT))
+
+
+def first_remarks(found: list[Remark]) -> list[Remark]:
+    """Return as many as fit on a screen: every section's first before any section's second."""
+    ranks: list[tuple[int, int]] = []
+    seen: Counter[str] = Counter()
+    for place, remark in enumerate(found):
+        ranks.append((seen[remark.section], place))
+        seen[remark.section] += 1
+    return [found[place] for place in sorted(place for _, place in sorted(ranks)[:_MAX_REMARKS])]
 
 
 def headline(fingerprint: Fingerprint) -> str:
