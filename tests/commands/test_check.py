@@ -75,6 +75,14 @@ def test_a_run_that_hangs_fails(cnn: Path, tmp_path: Path, commands: Commands) -
     assert "2 s" in said.out
 
 
+def test_too_little_memory_fails_and_is_named(cnn: Path, commands: Commands) -> None:
+    said = commands("check", cnn, "--quick", "--memory", "40")
+    told = " ".join(said.out.split())
+    assert said.code == 1
+    assert "with an address space of 40 MiB" in told
+    assert "cause memory does not suffice" in told
+
+
 def test_a_budget_that_is_exceeded_fails(cnn: Path, tmp_path: Path, commands: Commands) -> None:
     policy = tmp_path / "fast.yaml"
     policy.write_text(

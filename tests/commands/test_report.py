@@ -75,6 +75,16 @@ def test_an_unchanged_device_runs_nothing_and_says_little(enrolled: Device, push
     assert fresh.results[bundle].latency != first.results[bundle].latency
 
 
+def test_memory_is_bounded_as_configured(enrolled: Device, push: Callable[..., str]) -> None:
+    push(enrolled)
+    first = report(enrolled)
+    enrolled.settings["smoke_memory_mib"] = 40
+    second = report(enrolled)
+    bundle = next(iter(first.results))
+    assert second.seq == first.seq + 2
+    assert (first.results[bundle].latency is None, second.results[bundle].latency) == (False, None)
+
+
 def test_a_result_of_long_ago_is_measured_again(
     enrolled: Device, push: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

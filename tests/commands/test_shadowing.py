@@ -73,6 +73,12 @@ def test_a_candidate_that_agrees_is_told_what_to_do_next(beside: Any) -> None:
     assert "freeze and push the candidate" in beside("service", "--min-agreement", "1").out
 
 
+def test_too_little_memory_ends_both(beside: Any) -> None:
+    said = beside("opposite", "--memory", "40")
+    assert said.code == 1
+    assert " ".join(said.out.split()).count("with an address space of 40 MiB") == 2
+
+
 def test_one_that_differs_fails_where_agreement_was_asked_for(beside: Any) -> None:
     assert beside("opposite").code == 0
     said = beside("opposite", "--min-agreement", "0.99")

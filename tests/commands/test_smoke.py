@@ -122,6 +122,47 @@ def test_the_configuration_bounds_the_run(tiny: str, tmp_path: Path, commands: C
     assert "after 0.5 s" in said.out
 
 
+def test_memory_that_is_too_little_is_evidence(tiny: str, tmp_path: Path, commands: Commands) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("smoke_memory_mib: 40\n", encoding="ascii")
+    for way in (("--memory", "40"), ("--config", config)):
+        said = commands("smoke", tiny, "--quick", *way)
+        told = " ".join(said.out.split())
+        assert said.code == 1
+        assert "with an address space of 40 MiB" in told
+        assert "raise the limit" in told
+        assert "smoke: FAIL (it ran out of memory) at the stage import" in told
+
+
+def test_memory_that_suffices_changes_no_evidence(tiny: str, tmp_path: Path, commands: Commands) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("smoke_memory_mib: 40\n", encoding="ascii")
+    free = commands("smoke", tiny, "--quick", "--json")
+    # The option goes before the configuration.
+    bounded = commands("smoke", tiny, "--quick", "--json", "--config", config, "--memory", "8000")
+    assert (free.code, bounded.code) == (0, 0)
+    evidence = [decode(said.out.encode(), Smoke, "stdout").evidence for said in (free, bounded)]
+    assert evidence[0] == evidence[1]
+
+
+def test_with_cuda_the_address_space_is_not_bounded(tiny: str, commands: Commands) -> None:
+    """It reserves far more of it than it uses."""
+    asked = ["--provider", "CUDAExecutionProvider", "--provider", "CPUExecutionProvider"]
+    assert commands("smoke", tiny, "--quick", "--memory", "40", *asked).code == 0
+
+
+@pytest.mark.parametrize("memory", ["0", "-1", "lots", "1e3", "99999999999"])
+def test_a_bound_on_memory_that_makes_no_sense_exits_2(
+    tiny: str, tmp_path: Path, commands: Commands, memory: str
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"smoke_memory_mib: {memory}\n", encoding="ascii")
+    for way, name in (("--memory", memory), "--memory"), (("--config", config), "smoke_memory_mib"):
+        said = commands("smoke", tiny, *way)
+        assert (said.code, said.out) == (2, "")
+        assert name in said.err
+
+
 def changed(**members: bytes) -> Bundle:
     """The small bundle with members replaced, digests right."""
     bundle = classifier_bundle()

@@ -134,6 +134,8 @@ smoke_deadline_s: 60
         ({"smoke_quick": True}, True),
         ({"colector": "x"}, False),
         ({"smoke_deadline_s": 0}, False),
+        ({"smoke_memory_mib": 512}, True),
+        ({"smoke_memory_mib": 0}, False),
         ({"release_keys": "x"}, False),
     ],
 )

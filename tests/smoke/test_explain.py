@@ -247,7 +247,24 @@ def test_a_hang_in_an_address_space_that_is_too_small_is_told_as_that() -> None:
     assert ending.status == "memory"
     assert (
         ending.reason
-        == "stopped after 300 s at the stage 'import' with an address space of 97 MB: too little for it"
+        == "stopped after 300 s at the stage 'import' with an address space of 97 MiB: too little for it"
     )
     assert explain(hung, ChildResult(address_space_mb=4096)).status == "timeout"
     assert explain(seen(status=-9, timed_out=True, stage="run model"), tight).status == "timeout"
+
+
+@pytest.mark.parametrize(
+    ("limit", "status"), [(200, "memory"), (300, "memory"), (400, "crash"), (None, "crash")]
+)
+def test_a_crash_where_hardly_any_address_space_was_left_is_memory(limit: int | None, status: str) -> None:
+    result = ChildResult(address_space_mb=limit, address_space_peak_mb=199.5)
+    assert explain(seen(status=-signal.SIGSEGV), result).status == status
+    assert explain(seen(status=-signal.SIGILL), result).status == "crash"
+
+
+def test_a_limit_is_told_where_memory_ran_out() -> None:
+    failure = Failure(type="RuntimeError", text="bad_alloc")
+    ending = explain(seen(status=3), ChildResult(failure=failure, address_space_mb=400))
+    assert ending.reason == "ran out of memory (bad_alloc), with an address space of 400 MiB"
+    assert ending.hint.startswith("raise the limit (--memory")
+    assert "limit" not in explain(seen(status=3), ChildResult(failure=failure)).hint

@@ -68,5 +68,5 @@ def test_a_limited_address_space_is_named_however_the_libraries_end(
     script = f'ulimit -v {kilobytes}; exec {sys.executable} "$@"'
     ending = smoke(digits, target=Target(wrapper(script))).evidence.ending
     assert ending.status == "memory", ending
-    assert "memory" in ending.reason or f"{kilobytes // 1024} MB" in ending.reason
+    assert "memory" in ending.reason or f"{kilobytes // 1024} MiB" in ending.reason
     assert ending.hint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable
@@ -79,9 +80,34 @@ def test_a_child_that_is_given_nothing_is_gone_at_the_end(tmp_path: Path) -> Non
 
 
 def test_a_child_is_bounded_before_it_has_a_job(tmp_path: Path) -> None:
-    with start_child(Target(), 60, tmp_path, output_mb=3) as child:
-        assert child.process is not None
-        wanted = re.compile(rf"^Max file size +{3 * 2**20} ", re.MULTILINE)
-        limits = Path(f"/proc/{child.process.pid}/limits")
-        assert any(wanted.search(limits.read_text(encoding="ascii")) or time.sleep(0.02) for _ in range(500))
+    with start_child(Target(), 59.5, tmp_path, output_mb=3, memory_mb=4000) as child:
+        cpu_s = 60 * (os.cpu_count() or 1) + 5
+        wanted = {
+            "file size": 3 * 2**20,
+            "cpu time": cpu_s,
+            "address space": 4000 * 2**20,
+            "core file size": 0,
+        }
+        assert becomes(child, wanted)
         assert not (tmp_path / "job.json").exists()
+
+
+def becomes(child: Child, wanted: dict[str, int]) -> bool:
+    """Wait until the kernel tells these soft limits of the child."""
+    assert child.process is not None
+    limits = Path(f"/proc/{child.process.pid}/limits")
+    patterns = [re.compile(rf"^Max {name} +{value} ", re.MULTILINE) for name, value in wanted.items()]
+
+    def told() -> bool:
+        text = limits.read_text(encoding="ascii")
+        return all(pattern.search(text) for pattern in patterns)
+
+    return any(told() or time.sleep(0.02) for _ in range(500))
+
+
+def test_a_bound_never_widens_the_limit_that_is_there(tmp_path: Path) -> None:
+    script = tmp_path / "python"
+    script.write_text(f'#!/bin/sh\nulimit -S -v 1500000\nexec {Target().python} "$@"\n', encoding="ascii")
+    script.chmod(0o755)
+    with start_child(Target(str(script)), 60, tmp_path, output_mb=3, memory_mb=4000) as child:
+        assert becomes(child, {"file size": 3 * 2**20, "address space": 1500000 * 1024})

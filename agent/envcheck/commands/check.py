@@ -23,6 +23,7 @@ from envcheck.commands.configuration import (
     Configuration,
     config_option,
     load_configuration,
+    memory_option,
     serving_target,
     unit_option,
 )
@@ -45,6 +46,7 @@ _PROBLEMS = {"absent": "not there", "unreadable": "not to be read", "error": f"n
 @unit_option
 @click.option("--quick", is_flag=True, help="One session and a short timing.")
 @click.option("--deadline", type=float, metavar="S", help="Seconds that the model's run may take.")
+@memory_option
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict document.")
 @config_option
 def check(
@@ -55,6 +57,7 @@ def check(
     unit: str | None,
     quick: bool,
     deadline: float | None,
+    memory_mib: int | None,
     as_json: bool,
     config: Path | None,
 ) -> int:
@@ -83,6 +86,7 @@ def check(
         target,
         quick=quick or configuration.smoke_quick,
         deadline_s=configuration.smoke_deadline_s if deadline is None else deadline,
+        memory_mib=memory_mib or configuration.smoke_memory_mib,
     )
     exit_code = EXIT_BY_OUTCOME[verdict.outcome]
     if as_json:
@@ -107,6 +111,7 @@ def _judge_here(
     *,
     quick: bool,
     deadline_s: float,
+    memory_mib: int | None,
 ) -> tuple[Verdict, str, Measured, Budget]:
     """Return the verdict on this machine, its title for people, what was measured, and the budget."""
     from envcheck.contract.fingerprint import shared_fingerprint
@@ -129,6 +134,7 @@ def _judge_here(
         quick=quick,
         deadline_s=deadline_s,
         progress=tell_stage,
+        memory_limit_mb=memory_mib,
     )
     tell_stage("")
     device, (deployed, problem) = shared_fingerprint(fingerprint), _deployed(configuration)

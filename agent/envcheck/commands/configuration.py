@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from envcheck.facts.host import Target
 
 DEFAULT_PATH = Path("/etc/envcheck/config.yaml")
+# 16 TiB: more than any process maps, and few enough bytes for every system call.
+_MAX_MIB = 2**24
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,6 +28,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     that serves the model, `env_file` the variables it serves with; `unit` is a systemd service, which has
     both, `model` the path of the deployed model file. `release_keys` are the public keys
     whose bundles this device runs; there is no default, and the collector can't add one.
+    `smoke_memory_mib` bounds the address space of a model's run (not with CUDA or TensorRT).
     """
 
     device: str = ""
@@ -39,6 +42,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     release_keys: list[str] = []
     policy: str = ""
     smoke_deadline_s: Annotated[float, msgspec.Meta(gt=0, le=86400)] = 120.0
+    smoke_memory_mib: Annotated[int, msgspec.Meta(ge=1, le=_MAX_MIB)] | None = None
     smoke_quick: bool = False
 
 
@@ -87,6 +91,17 @@ def serving_target(
 def unit_option(function: Any) -> Any:
     """Add `--unit NAME` to a command."""
     return click.option("--unit", metavar="NAME", help="The systemd service that serves the model.")(function)
+
+
+def memory_option(function: Any) -> Any:
+    """Add `--memory MIB` to a command, which gets it as `memory_mib`."""
+    return click.option(
+        "--memory",
+        "memory_mib",
+        type=click.IntRange(1, _MAX_MIB),
+        metavar="MIB",
+        help="Address space that the run may take (default: no bound; none with CUDA).",
+    )(function)
 
 
 def config_option(function: Any) -> Any:

@@ -191,9 +191,10 @@ class _Run:
     def _setup(self, target: Target) -> str:
         """Name what else a measurement depends on, beside bundle and fingerprint."""
         configuration = self._configuration
-        return digest(
-            f"{target.python}\n{configuration.smoke_quick}\n{configuration.smoke_deadline_s}".encode()
-        )[:16]
+        bounds = [configuration.smoke_quick, configuration.smoke_deadline_s]
+        # Where there is none, what was measured before there could be one still counts.
+        bounds += [configuration.smoke_memory_mib] if configuration.smoke_memory_mib else []
+        return digest("\n".join(map(str, (target.python, *bounds))).encode())[:16]
 
     def _send(
         self, environment: _Environment, measured: Mapping[str, Measured]
@@ -255,6 +256,7 @@ class _Run:
             quick=configuration.smoke_quick,
             deadline_s=configuration.smoke_deadline_s,
             progress=lambda stage: tell_stage(f"{offer.release}: {stage}"),
+            memory_limit_mb=configuration.smoke_memory_mib,
         )
         tell_stage("")
         return self._results.put(smoke, setup)

@@ -50,6 +50,7 @@ def run_beside(
     providers: Sequence[str],
     quick: bool,
     deadline_s: float,
+    memory_mib: int | None,
     as_json: bool,
     output: Path | None,
 ) -> int:
@@ -70,6 +71,7 @@ def run_beside(
         quick=quick,
         deadline_s=deadline_s,
         progress=tell_stage,
+        memory_limit_mb=memory_mib,
     )
     tell_stage("")
     if output is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,13 @@ from envcheck.commands.common import (
     tell_stage,
     write_output,
 )
-from envcheck.commands.configuration import config_option, load_configuration, serving_target, unit_option
+from envcheck.commands.configuration import (
+    config_option,
+    load_configuration,
+    memory_option,
+    serving_target,
+    unit_option,
+)
 from envcheck.commands.shadowing import run_beside, shadow_options
 from envcheck.errors import EXIT_FAIL, EXIT_PASS
 
@@ -37,6 +44,7 @@ _FILE = click.Path(path_type=Path)
 @click.option("--provider", "providers", metavar="P", multiple=True, help="Execution providers, in order.")
 @click.option("--quick", is_flag=True, help="One session and a short timing.")
 @click.option("--deadline", type=float, metavar="S", help="Seconds that the run may take (default: 120).")
+@memory_option
 @click.option("--shadow", type=_FILE, metavar="OTHER", help="Run this candidate beside the bundle.")
 @click.option("--inputs", type=_FILE, metavar="DIR", help="Recorded inputs (npz files) for --shadow.")
 @click.option(
@@ -53,6 +61,7 @@ def smoke(
     providers: tuple[str, ...],
     quick: bool,
     deadline: float | None,
+    memory_mib: int | None,
     shadow: Path | None,
     inputs: Path | None,
     min_agreement: float | None,
@@ -82,6 +91,7 @@ def smoke(
     configuration = load_configuration(config)
     beside = shadow_options(shadow, inputs, min_agreement)
     limit = require_deadline(configuration.smoke_deadline_s if deadline is None else deadline)
+    memory = memory_mib or configuration.smoke_memory_mib
     target = serving_target(configuration, python, env_file, unit)
     if beside is not None:
         return run_beside(
@@ -92,10 +102,12 @@ def smoke(
             providers=providers,
             quick=quick or configuration.smoke_quick,
             deadline_s=limit,
+            memory_mib=memory,
             as_json=as_json,
             output=output,
         )
-    measured, opened, fingerprint = _run(
+    run = _run if memory is None else partial(_run_bounded, memory_mib=memory)
+    measured, opened, fingerprint = run(
         bundle, target, providers=providers, quick=quick or configuration.smoke_quick, deadline_s=limit
     )
     from envcheck.contract.document import encode
@@ -140,6 +152,33 @@ def _run(
     fingerprint = captured[0] if captured else capture(target)
     evidence = replace(measured.evidence, fingerprint=fingerprint.digest)
     return replace(measured, evidence=evidence), bundle, fingerprint
+
+
+def _run_bounded(
+    path: Path,
+    target: Target,
+    *,
+    providers: tuple[str, ...],
+    quick: bool,
+    deadline_s: float,
+    memory_mib: int,
+) -> tuple[Smoke, Bundle, Fingerprint]:
+    """Do as `_run` with a bound on memory, which waits for the bundle to say that it needs no CUDA."""
+    from envcheck.facts.gather import capture
+    from envcheck.smoke.run import run_smoke
+
+    bundle, fingerprint = open_bundle(path), capture(target)
+    measured = run_smoke(
+        bundle,
+        target,
+        fingerprint=fingerprint.digest,
+        providers=providers,
+        quick=quick,
+        deadline_s=deadline_s,
+        progress=tell_stage,
+        memory_limit_mb=memory_mib,
+    )
+    return measured, bundle, fingerprint
 
 
 def _classed(measured: Smoke, bundle: Bundle, fingerprint: Fingerprint) -> Smoke:

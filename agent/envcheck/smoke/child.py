@@ -3,11 +3,11 @@
     python child.py WORKDIR
 
 Self-contained on purpose, standard library only at import, Python 3.8+: the target knows nothing of
-envcheck. Three more files lie beside it: child_values.py (what goes in and comes out), child_timings.py and
-child_look.py (what the process holds). Reads WORKDIR/limits.json, imports the libraries, and reads
-WORKDIR/job.json when it has come; announces each stage as one line on standard output; writes raw outputs
-and result.json into WORKDIR/out. Whatever a library prints goes to standard error. Inference runs on the
-main thread, so that a crash shows its Python stack in WORKDIR/out/fault.txt.
+envcheck. More files lie beside it: child_bounds.py (its limits), child_values.py (what goes in and comes
+out), child_timings.py and child_look.py (what the process holds). Reads WORKDIR/limits.json, imports the
+libraries, and reads WORKDIR/job.json when it has come; announces each stage as one line on standard output;
+writes raw outputs and result.json into WORKDIR/out. Whatever a library prints goes to standard error.
+Inference runs on the main thread, so that a crash shows its Python stack in WORKDIR/out/fault.txt.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import os
 import resource
 import sys
 import time
-from contextlib import suppress
 from importlib import util
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -44,7 +43,8 @@ def beside(name: str) -> Any:
     return module
 
 
-look, values, timings = beside("child_look"), beside("child_values"), beside("child_timings")
+look, values = beside("child_look"), beside("child_values")
+bounds, timings = beside("child_bounds"), beside("child_timings")
 Outputs = Dict[str, Any]
 
 
@@ -54,7 +54,7 @@ def main(workdir: str) -> int:
     child = Child(workdir, announce)
     faulthandler.enable(open(os.path.join(child.out, "fault.txt"), "w"))  # noqa: SIM115 - as long as we live
     try:
-        bound(look.read_json(os.path.join(workdir, "limits.json")))
+        bounds.bound(look.read_json(os.path.join(workdir, "limits.json")))
         child.work()
     except BaseException as error:  # noqa: BLE001 - whatever ended it is the evidence
         child.result["failure"] = describe(error)
@@ -76,41 +76,6 @@ def take_over_stdout() -> Callable[[str], None]:
 
     announce("start")
     return announce
-
-
-def bound(limits: Dict[str, Any]) -> None:
-    """Bound this process before anything large is loaded; what the platform refuses is left out."""
-    wanted = [
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_CPU, limits["cpu_s"]),
-        (resource.RLIMIT_FSIZE, limits["file_bytes"]),
-        (resource.RLIMIT_AS, limits["memory_bytes"]),
-    ]
-    soft = limits.get("soft", {})
-    wanted[:0] = [(getattr(resource, "RLIMIT_" + name.upper()), value) for name, value in soft.items()]
-    for which, value in wanted:
-        if value < 0:
-            continue
-        hard = resource.getrlimit(which)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        with suppress(ValueError, OSError):
-            resource.setrlimit(which, (value, hard))
-    if limits.get("affinity"):
-        with suppress(OSError):
-            os.sched_setaffinity(0, limits["affinity"])
-    with suppress(OSError):
-        os.nice(limits["nice"])
-    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")
-    die_with_parent()
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when the agent dies (PR_SET_PDEATHSIG)."""
-    with suppress(ImportError, OSError, AttributeError):
-        import ctypes
-
-        ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
 
 
 def describe(error: BaseException) -> Dict[str, str]:
@@ -186,6 +151,8 @@ class Child:
 
     def save(self) -> None:
         """Write the result whole, or leave the one before."""
+        if "address_space_mb" in self.result:
+            self.result["address_space_peak_mb"] = look.peak_address_space_mb()
         path = os.path.join(self.out, "result.json")
         with open(path + ".new", "w", encoding="utf-8") as file:
             json.dump(self.result, file)

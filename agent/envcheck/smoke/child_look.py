@@ -115,9 +115,19 @@ def cpu_features() -> List[str]:
 
 def peak_memory_mb() -> Optional[float]:
     """Return this process's own peak resident memory in MB; getrusage would include the parent's."""
+    return status_mb("VmHWM")
+
+
+def peak_address_space_mb() -> Optional[float]:
+    """Return the most address space that this process ever had mapped, in MB."""
+    return status_mb("VmPeak")
+
+
+def status_mb(name: str) -> Optional[float]:
+    """Return a size that the kernel tells of this process, in MB; None where it tells none."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-            found = re.search(r"VmHWM:\s+(\d+) kB", file.read())
+            found = re.search(name + r":\s+(\d+) kB", file.read())
     except OSError:
         return None
     return int(found.group(1)) / 1024 if found else None

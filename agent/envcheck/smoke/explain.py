@@ -9,6 +9,8 @@ from __future__ import annotations
 import signal
 from dataclasses import dataclass
 
+import msgspec
+
 from envcheck.contract.evidence import Ending, EndingStatus
 from envcheck.smoke.explain_failure import LESS_MEMORY, explain_failure, out_of_memory
 from envcheck.smoke.explain_text import innermost_call, last_line, scrub
@@ -50,7 +52,7 @@ def explain(how: Exit, result: ChildResult | None) -> Ending:
     if result is not None and result.done and how.status == 0:
         return Ending(status="ok", stage="done")
     if result is not None and result.failure is not None:
-        return explain_failure(result.failure, result, _stage(how))
+        return _with_limit(explain_failure(result.failure, result, _stage(how)), result)
     if limit is not None and how.signal not in (signal.SIGKILL, signal.SIGXCPU):
         return _too_tight(how, limit, how.signal)
     if how.signal is not None:
@@ -61,18 +63,40 @@ def explain(how: Exit, result: ChildResult | None) -> Ending:
 def _too_tight(how: Exit, limit: int, number: int | None) -> Ending:
     """A library that gets no memory for its threads crashes, gives up, or waits for them for ever."""
     how_it_was = f"stopped after {how.deadline_s:g} s" if how.timed_out else "ended"
-    reason = f"{how_it_was} at the stage {how.stage!r} with an address space of {limit} MB: too little for it"
-    return _ending(how, "memory", number, reason, "raise the limit: `ulimit -v`, or LimitAS= of a unit")
+    reason = (
+        f"{how_it_was} at the stage {how.stage!r} with an address space of {limit} MiB: too little for it"
+    )
+    return _ending(how, "memory", number, reason, f"raise the limit: {_LIMITS}")
+
+
+_LIMITS = "--memory or smoke_memory_mib, `ulimit -v`, or LimitAS= of a unit"
+
+
+def _with_limit(ending: Ending, result: ChildResult) -> Ending:
+    """Say of what wanted memory how much it was allowed: a limit is sooner raised than a device is bought."""
+    if ending.status != "memory" or result.address_space_mb is None:
+        return ending
+    reason = f"{ending.reason}, with an address space of {result.address_space_mb} MiB"
+    hint = f"raise the limit ({_LIMITS}), or use a smaller model or batch"
+    return msgspec.structs.replace(ending, reason=reason, hint=hint)
 
 
 def _tight(how: Exit, result: ChildResult | None) -> int | None:
     """Return the limit of the address space when libraries hardly fit: they crash there in many ways."""
-    limit = result.address_space_mb if result is not None else None
-    return limit if limit is not None and limit < _TIGHT_MB and _stage(how) in ("start", "import") else None
+    if result is None or result.address_space_mb is None:
+        return None
+    if _stage(how) in ("start", "import"):
+        return result.address_space_mb if result.address_space_mb < _TIGHT_MB else None
+    taken = result.address_space_peak_mb
+    crashed = how.signal in (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
+    tight = taken is not None and result.address_space_mb - taken < _ROOM_MB
+    return result.address_space_mb if crashed and tight else None
 
 
 # What Python, numpy and onnxruntime map while they are imported, with their threads, is less than this.
 _TIGHT_MB = 1024
+# What is taken of it in one piece: glibc maps 128 MiB for a thread that allocates, and gives half back.
+_ROOM_MB = 128
 
 
 def _stage(how: Exit) -> str:

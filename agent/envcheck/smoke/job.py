@@ -150,14 +150,16 @@ class Failure(Value, frozen=True, kw_only=True):
 class ChildResult(Value, frozen=True, kw_only=True):
     """What the child wrote, whole after every session: a later crash leaves what came before it.
 
-    `address_space_mb` is the limit of its address space, None without one; `platform` is machine and C
-    library (`x86_64-glibc2.36`, `aarch64-musl`). `missing` names the libraries
+    `address_space_mb` is the limit of its address space, None without one, and `address_space_peak_mb` the
+    most that was taken of it when this was written; `platform` is machine and C library
+    (`x86_64-glibc2.36`, `aarch64-musl`). `missing` names the libraries
     without which a requested provider of this build did not register.
     """
 
     runtime: Runtime = Runtime()
     platform: str = ""
     address_space_mb: int | None = None
+    address_space_peak_mb: float | None = None
     import_ms: float | None = None
     available: list[str] = []
     sessions: list[SessionResult] = []

@@ -97,7 +97,7 @@ def run_smoke(
 
     `fingerprint`, `providers` and `quick` are those of `Asked`. All golden inputs go through in one call,
     unless the graph fixes its batch dimension to a smaller number: then in slices of that number.
-    `memory_limit_mb` bounds the child's address space.
+    `memory_limit_mb` bounds the child's address space (in MiB; not with CUDA or TensorRT).
 
     Raises BadInput for a bundle whose parts do not fit and for a deadline that is not above 0,
     MissingExtra without numpy, Undetermined when the temporary directory can't be used.

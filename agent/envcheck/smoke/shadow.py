@@ -64,11 +64,13 @@ def run_shadow(
     deadline_s: float = 120.0,
     progress: Callable[[str], None] | None = None,
     host: Host | None = None,
+    memory_limit_mb: int | None = None,
 ) -> Shadow:
     """Run both models on every .npz of `directory` in `target` and compare what they give.
 
     `providers` are for both (default: each baseline's own). First all inputs go through one model, then
     through the other; then the first file is timed in turns. A crash is an ending, whose side is named.
+    `memory_limit_mb` bounds the address space of the process that runs both (not with CUDA or TensorRT).
 
     Raises BadInput for inputs that do not fit both models, models without an output in common, and a
     deadline that is not above 0; MissingExtra without numpy; Undetermined without room for the files.
@@ -80,7 +82,7 @@ def run_shadow(
     try:
         with tempfile.TemporaryDirectory(prefix="envcheck-shadow-", ignore_cleanup_errors=True) as name:
             threads = usable_cpus(host.root, target.affinity)
-            job = _job(pair, providers, quick, Path(name), threads)
+            job = replace(_job(pair, providers, quick, Path(name), threads), memory_limit_mb=memory_limit_mb)
             run = run_job(job, target, deadline_s, Path(name), progress=progress, host=host)
             outputs, differing = _compare(pair, run, job)
     except OSError as error:
