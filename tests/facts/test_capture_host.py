@@ -20,7 +20,7 @@ from envcheck.cli import envcheck, run_cli
 from envcheck.contract.document import decode
 from envcheck.contract.fingerprint import SECTION_NAMES, Fingerprint, shared_fingerprint
 from envcheck.facts.gather import capture
-from envcheck.facts.host import Host, Target
+from envcheck.facts.host import FILE_LIMIT, Host, Target
 
 ROOT = Path(__file__).parents[2]
 HOSTS = ROOT / "tests" / "hosts"
@@ -156,12 +156,13 @@ def test_the_copy_of_a_tree_shares_its_digest_and_none_of_its_identity(
 ) -> None:
     source = HOSTS / device / "root"
     assert capture_host.main([str(tmp_path / "copy"), "--root", str(source)]) == 0
-    copy = tmp_path / "copy" / "root"
+    copy, read = tmp_path / "copy" / "root", set[str]()
     first, second = (
-        shared_fingerprint(capture(Target(""), host=Host(root=root, environ={}), sections=SECTION_NAMES))
-        for root in (source, copy)
+        shared_fingerprint(capture(Target(""), host=host, sections=SECTION_NAMES))
+        for host in (noting(source, read), Host(root=copy, environ={}))
     )
     assert first.digest == second.digest
+    assert filled(copy) - read == set()
     written = contents(copy)
     for name in ("proc/device-tree/serial-number", "etc/hostname", "proc/sys/kernel/random/boot_id"):
         if (source / name).exists():
@@ -170,6 +171,43 @@ def test_the_copy_of_a_tree_shares_its_digest_and_none_of_its_identity(
             assert identity == "1000000000000000" or identity not in written.split()
     assert not re.search(r"02:00:00:00:00:0[2-9a-f]", written)
     assert re.findall(r"(?:GPU|MIG)-(?!00000000-0000-4000-8000-000000000000)[0-9a-f]{8}-", written) == []
+
+
+def noting(root: Path, read: set[str]) -> Host:
+    """A tree that notes in `read` where each file lies that was read, below its root."""
+
+    class Noting(Host):
+        def read(self, path: str, limit: int = FILE_LIMIT, at: int = 0) -> bytes:
+            read.add(os.path.relpath(self.real(path), root))
+            return super().read(path, limit, at)
+
+    return Noting(root=root, environ={})
+
+
+def filled(root: Path) -> set[str]:
+    """The files of a copy that hold anything, below its root; answers are no files of the device."""
+    files = (path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
+    names = {str(path.relative_to(root)) for path in files if path.stat().st_size}
+    return {name for name in names if not name.startswith(".answers/")}
+
+
+def test_what_no_capture_asks_for_is_not_copied(capture_host: ModuleType, tmp_path: Path) -> None:
+    source = tmp_path / "device"
+    shutil.copytree(HOSTS / "raspberry-pi-5/root", source, symlinks=True)
+    decoys = (
+        "etc/shadow", "etc/envcheck/config.yaml", "etc/wpa_supplicant/wpa_supplicant.conf", "proc/1/environ",
+        "home/bob/.ssh/id_ed25519", "root/.netrc", "sys/devices/system/cpu/note", "proc/self/environ",
+        "sys/class/thermal/thermal_zone0/note", "sys/class/net/note", "etc/os-release.bak", "note",
+    )  # fmt: skip
+    for name in decoys:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(SECRET)
+    assert capture_host.main([str(tmp_path / "copy"), "--root", str(source)]) == 0
+    copy, read = tmp_path / "copy/root", set[str]()
+    capture(Target(""), host=noting(source, read), sections=SECTION_NAMES)
+    assert filled(copy) - read == set()
+    assert len(filled(copy)) > 20
+    assert SECRET not in contents(copy)
 
 
 def test_what_names_somebody_is_replaced(capture_host: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
