@@ -225,6 +225,17 @@ def test_proxies_come_from_the_environment(served: Any, monkeypatch: pytest.Monk
     assert served.asked[0].path == "http://collector.example.com/v1/x"
 
 
+def test_no_proxy_is_asked_for_what_is_near(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    served.says(body=GOOD)
+    with pytest.raises(Unreachable, match="Connection refused"):
+        ask(served)
+    monkeypatch.setenv("no_proxy", "example.com,127.0.0.1")
+    assert ask(served).stored == "a" * 64
+    assert len(served.asked) == 1
+
+
 def test_a_missing_certificate_bundle_is_named() -> None:
     with pytest.raises(BadInput, match=r"/nowhere/ca\.pem"):
         Link("https://127.0.0.1:9", ca_bundle="/nowhere/ca.pem").ask("GET", "/", ObjectAnswer)
