@@ -91,7 +91,7 @@ def main() -> None:
     document = {
         "machine": _machine(places),
         "rounds": options.rounds,
-        "results": {name: one.summary() for name, one in measured.items()},
+        "results": results(measured),
         "missing": missing,
     }
     print(table(document))
@@ -134,19 +134,26 @@ def _measure(
     return measured
 
 
+def results(measured: dict[str, Measured]) -> dict[str, dict[str, float | int]]:
+    """Return each command's figures; `ratio` is its median wall clock by envcheck's, where that ran too."""
+    found = {name: one.summary() for name, one in measured.items()}
+    if own := found.get(ENVCHECK, {}).get("wall_ms"):
+        for row in found.values():
+            row["ratio"] = round(row["wall_ms"] / own, 2)
+    return found
+
+
 def table(document: dict) -> str:
-    """Write the results as a Markdown table; ratios are of medians, to envcheck's own."""
-    results = document["results"]
-    own = results.get(ENVCHECK, {}).get("wall_ms")
+    """Write the results as a Markdown table."""
     rows = ["| command | wall ms (min) | CPU ms (min) | peak MiB (largest process) | x envcheck |"]
     rows.append("|---|---:|---:|---:|---:|")
-    for name, row in results.items():
+    for name, row in document["results"].items():
         cells = [
             name,
             f"{row['wall_ms']:.0f} ({row['wall_min_ms']:.0f})",
             f"{row['cpu_ms']:.0f} ({row['cpu_min_ms']:.0f})",
             f"{row['peak_mib']:.1f} ({row['peak_largest_mib']:.1f})",
-            f"{row['wall_ms'] / own:.2f}" if own else "",
+            f"{row['ratio']:.2f}" if "ratio" in row else "",
         ]
         rows.append(f"| {' | '.join(cells)} |")
     rows += [f"| {name} | {why} | | | |" for name, why in document["missing"].items()]
