@@ -161,11 +161,9 @@ def _resolved(chosen: dict[str, str | None], host: Host) -> Target:
 
 def _answered(name: str, until: float, work: Callable[[], Found], share: float = _SHARE) -> Found:
     """Return what `work` returns, unless it takes most of the time there is: files on a mount that hangs."""
-    import time
-
     from envcheck.facts.patience import within
 
-    seconds = max(0.05, until - time.monotonic()) * share
+    seconds = _seconds(until, share)
     try:
         return within(seconds, work)
     except TimeoutError:
@@ -173,6 +171,12 @@ def _answered(name: str, until: float, work: Callable[[], Found], share: float =
             f"{name} did not answer in {seconds:.3g} s",
             "does it lie on a network mount that hangs, or is it a pipe that nobody writes?",
         ) from None
+
+
+def _seconds(until: float, share: float = _SHARE) -> float:
+    import time
+
+    return max(0.05, until - time.monotonic()) * share
 
 
 def _require_file(target: Target, host: Host, path: str) -> None:
@@ -195,15 +199,13 @@ def _require_file(target: Target, host: Host, path: str) -> None:
 
 def _configured(config: str | None, until: float) -> dict[str, str | None]:
     """Return what the configuration names: interpreter, env file, unit, model; None where it names none."""
-    named = config or os.environ.get("ENVCHECK_CONFIG")
-    if not named and not os.path.lexists(CONFIGURATION):
+    if not config and not os.environ.get("ENVCHECK_CONFIG") and not os.path.lexists(CONFIGURATION):
         return {}
     from pathlib import Path
 
     from envcheck.commands.configuration import load_configuration
 
-    path = Path(config) if config else None
-    found = _answered(f"the configuration {named or CONFIGURATION}", until, lambda: load_configuration(path))
+    found = load_configuration(Path(config) if config else None, _seconds(until))
     return {name: getattr(found, name) or None for name in ("python", "env_file", "unit", "model")}
 
 

@@ -11,12 +11,14 @@ import msgspec
 
 from envcheck.contract.document import convert
 from envcheck.contract.yaml_text import read_yaml
-from envcheck.errors import BadInput
+from envcheck.errors import BadInput, Undetermined
+from envcheck.facts.patience import within
 
 if TYPE_CHECKING:
     from envcheck.facts.host import Target
 
 DEFAULT_PATH = Path("/etc/envcheck/config.yaml")
+_PATIENCE_S = 20.0
 # 16 TiB: more than any process maps, and few enough bytes for every system call.
 _MAX_MIB = 2**24
 
@@ -49,15 +51,22 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 _PATHS = ("env_file", "model", "state_dir", "ca_bundle")
 
 
-def load_configuration(path: Path | None) -> Configuration:
+def load_configuration(path: Path | None, patience_s: float | None = None) -> Configuration:
     """Read the configuration; without a file at the default place, the defaults.
 
-    Raises BadInput naming file and field for one that was named but is missing, or that does not fit.
+    Raises BadInput naming file and field for one that was named but is missing, or that does not fit, and
+    Undetermined for one that does not answer in `patience_s` seconds (by default 20).
     """
+    seconds = _PATIENCE_S if patience_s is None else patience_s
     named = path or (Path(os.environ["ENVCHECK_CONFIG"]) if os.environ.get("ENVCHECK_CONFIG") else None)
     chosen = named or DEFAULT_PATH
     try:
-        text = chosen.read_text(encoding="utf-8")
+        text = within(seconds, lambda: chosen.read_text(encoding="utf-8"))
+    except TimeoutError:
+        raise Undetermined(
+            f"the configuration {chosen} did not answer in {seconds:.3g} s",
+            "does it lie on a network mount that hangs, or is it a pipe that nobody writes?",
+        ) from None
     except FileNotFoundError:
         if named is None:
             return Configuration()
