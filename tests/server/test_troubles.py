@@ -7,8 +7,10 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -24,17 +26,36 @@ from envcheck.contract.wire import Problem, ReportAnswer
 from envcheck_server.store.opening import open_store
 
 _DISK = 16 * 1024 * 1024
+# What PostgreSQL takes for itself, and some more.
+_DATABASE_DISK = 128 * 1024 * 1024
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A very small disk."""
+    (tmp_path / "disk").mkdir()
+    with mounted(tmp_path / "disk", _DISK) as place:
+        yield place
+
+
+@pytest.fixture
+def database_disk() -> Iterator[Path]:
+    """A small disk where PostgreSQL may come, whom nobody lets into a test's own directory."""
+    place = Path(tempfile.mkdtemp(prefix="envcheck-disk-"))
+    place.chmod(0o755)
+    try:
+        with mounted(place, _DATABASE_DISK):
+            yield place
+    finally:
+        place.rmdir()
+
+
+@contextmanager
+def mounted(place: Path, size: int) -> Iterator[Path]:
     if os.geteuid() != 0:
         missing("only root can mount a small disk")
-    place = tmp_path / "disk"
-    place.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "tmpfs", place], capture_output=True
+        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "tmpfs", place], capture_output=True
     )
     if mounted.returncode:
         missing(f"a small disk can't be mounted: {mounted.stderr.decode().strip()}")
@@ -113,18 +134,59 @@ def test_a_full_disk_is_told_and_nothing_is_lost_by_it(process: Process, disk: P
         assert Holder(http, secret).send("PUT", f"/v1/bundles/{digest(bundle)}", bundle).status_code == 200
         device.report()
     assert process.stop() == 0
-    store = open_store(process.place)
-    with store._database.read() as connection:
-        rows = connection.exec_driver_sql("SELECT seq FROM changes WHERE device = 'press-07'")
-        stored = {seq for (seq,) in rows}
-    store.close()
-    assert set(acknowledged) <= stored
+    assert set(acknowledged) <= stored_by(process.place)
     with sqlite3.connect(process.place) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
     assert process.log.count("not ready: the collector's disk is full") == 1
     assert process.log.count("ready again") == 1
     assert "Traceback" not in process.log
+
+
+@pytest.mark.slow
+def test_a_full_disk_under_a_postgres_is_told_and_nothing_is_lost_by_it(
+    tmp_path: Path, database_disk: Path
+) -> None:
+    acknowledged = []
+    with own_server(database_disk) as server, collector(tmp_path, server.url) as process:
+        process.start()
+        with process.client() as http:
+            device = enrolled(process, http)
+            device.report()
+            ballast = fill(database_disk)
+            time.sleep(1.1)  # for a second it is believed that what was well still is
+            assert "disk is full" in told(http.get("/readyz"), Problem, 507).message
+            assert http.get("/healthz").status_code == 200
+            # What the pages have room for is still taken, and counts.
+            for _ in range(2000):
+                report = device.compose(fingerprint=news(device))
+                answer = device.put_report(report)
+                if answer.status_code != 200:
+                    break
+                acknowledged.append(report.seq)
+            assert answer.status_code in (503, 507), answer.text
+            assert turned_away(answer).message
+            assert turned_away(device.put_report(report)).message, "and again"
+            ballast.unlink()
+            ready_within(http, 10)
+            assert told(device.put_report(report), ReportAnswer).stored, "the same report is taken now"
+            acknowledged.append(report.seq)
+            device.report()
+        assert process.stop() == 0
+        assert set(acknowledged) <= stored_by(server.url)
+    assert process.log.count("not ready: the collector's disk is full") == 1
+    assert process.log.count("ready again") == 1
+    assert "Traceback" not in process.log
+
+
+def stored_by(place: Path | str) -> set[int]:
+    """The numbers of the reports in the history of the one device."""
+    store = open_store(place)
+    with store._database.read() as connection:
+        rows = connection.exec_driver_sql("SELECT seq FROM changes WHERE device = 'press-07'")
+        found = {seq for (seq,) in rows}
+    store.close()
+    return found
 
 
 @pytest.mark.slow

@@ -122,9 +122,9 @@ def cluster() -> Iterator[Cluster]:
 
 
 @contextmanager
-def own_server(**options: str) -> Iterator[Server]:
-    """A new PostgreSQL while the block lasts."""
-    directory = Path(tempfile.mkdtemp(prefix="envcheck-postgres-"))
+def own_server(where: Path | None = None, **options: str) -> Iterator[Server]:
+    """A new PostgreSQL while the block lasts, its data in a new directory, of `where` if that is given."""
+    directory = Path(tempfile.mkdtemp(prefix="envcheck-postgres-", dir=where))
     try:
         if os.geteuid() == 0:
             os.chown(directory, pwd.getpwnam(_UNPRIVILEGED).pw_uid, -1)
