@@ -116,6 +116,16 @@ def test_a_bad_end_names_its_model_and_exits_1(beside: Any, files: Path) -> None
     assert "did not run to its end" in said.out
 
 
+def test_a_crash_tells_its_stack(beside: Any, files: Path) -> None:
+    (files / "onnxruntime.py").write_text("import ctypes; ctypes.string_at(0)", encoding="ascii")
+    (files / "app.env").write_text(f"PYTHONPATH={files}\n", encoding="ascii")
+    said = beside("service", "--env-file", files / "app.env")
+    told = " ".join(said.out.split())
+    assert said.code == 1
+    assert "in string_at of ctypes/__init__.py stack string_at of ctypes/__init__.py:" in told
+    assert "<module> of onnxruntime.py:1 import_module of importlib/__init__.py:" in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

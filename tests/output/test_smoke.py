@@ -94,6 +94,18 @@ def test_what_was_measured_is_told(changes: dict[str, Any], line: str) -> None:
     assert line in told(**changes).splitlines()
 
 
+def test_a_crash_is_told_with_its_stack() -> None:
+    stack = ["run of capi/inference.py:220", "rep\x1beat of child.py:181"]
+    ending = Ending(status="crash", stage="run", signal=11, reason="ended by a fault", hint="x", stack=stack)
+    lines = told(ending=ending).splitlines()
+    first = lines.index("FAIL ending ended by a fault")
+    assert lines[first + 1 : first + 4] == [
+        "stack run of capi/inference.py:220",
+        r"rep\x1beat of child.py:181",
+        "mend x",
+    ]
+
+
 def test_heat_and_quotas_are_told_apart() -> None:
     latency = Latency(runs=10, min_ms=1.0, p50_ms=2.0)
     heat = told(SmokeReadings(latency=latency, throughput=812.0, throttled=True))

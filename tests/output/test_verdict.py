@@ -149,3 +149,20 @@ def test_impact_says_only_what_the_policy_looked_at() -> None:
         "name: own\nrules:\n- {path: packages.*.verison, compare: version, severity: block}\n", "own.yaml"
     )
     assert "UNKNOWN packages.*.verison means nothing, neither in training nor here mend" in screen(typo)
+
+
+def test_a_crash_is_told_with_its_stack() -> None:
+    stack = ["run of capi/inference.py:220", "rep\x1beat of child.py:181"]
+    ending = Ending(status="crash", stage="run", reason="ended by a fault", hint="try another", stack=stack)
+    crashed = evidence(ending=ending, outputs={})
+    found = judge(reference(), shared(), crashed, builtin_policy("default"))
+    console = Console(file=io.StringIO(), width=200, highlight=False)
+    measured = Measured(reference().baseline, crashed, SmokeReadings())
+    verdict = Verdict(outcome="fail", release="digits@1.0", findings=found)
+    console.print(verdict_text(verdict, "a title", builtin_policy("default"), measured, 1))
+    assert isinstance(console.file, io.StringIO)
+    said = " ".join(console.file.getvalue().split())
+    assert (
+        r"FAIL run ended by a fault stack run of capi/inference.py:220 rep\x1beat of child.py:181 mend"
+        in said
+    )

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from envcheck.contract.evidence import Runtime
 from envcheck.smoke.explain import Exit, explain
-from envcheck.smoke.explain_text import innermost_call, scrub
+from envcheck.smoke.explain_text import innermost_call, python_stack, scrub
 from envcheck.smoke.job import ChildResult, Failure
 
 FAULT = """Fatal Python error: Segmentation fault
@@ -70,6 +70,41 @@ def test_a_crash_names_the_innermost_python_call_without_its_directory() -> None
     assert ending.reason.endswith("in run of capi/inference.py")
     assert innermost_call('  File "/tmp/x/child.py", line 3 in work\n') == "work of child.py"
     assert innermost_call("") == ""
+
+
+def test_a_crash_keeps_its_python_stack_as_far_as_our_own_call() -> None:
+    stack = ["run of capi/inference.py:220", "repeat of child.py:181"]
+    assert explain(seen(status=-11, fault=FAULT), None).stack == stack
+    deeper = FAULT + '  File "/tmp/envcheck-smoke-x1/child.py", line 90 in main\n'
+    assert explain(seen(status=-4, fault=deeper), None).stack == stack
+    assert explain(seen(status=-9, oom_killed=False, fault=""), None).stack == []
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/opt/app/lib/python3.11/site-packages/numpy/core/multiarray.py", "core/multiarray.py"),
+        ("/usr/lib/python3/dist-packages/numpy/__init__.py", "numpy/__init__.py"),
+        ("/usr/lib/python3.13t/ctypes/__init__.py", "ctypes/__init__.py"),
+        ("/usr/lib/python3.8/threading.py", "threading.py"),
+        # No package that has a name: where it lies is nobody's business.
+        ("/home/ada/serve.py", "serve.py"),
+        ("/tmp/envcheck-smoke-x1/child_values.py", "child_values.py"),
+        ("serve.py", "serve.py"),
+        ("", ""),
+    ],
+)
+def test_a_file_is_told_with_its_package_and_without_its_place(path: str, told: str) -> None:
+    assert python_stack(f'  File "{path}", line 7 in work\n') == [f"work of {told}:7"]
+
+
+@given(st.text(max_size=600), st.text(max_size=600))
+def test_any_dump_gives_a_short_and_inert_stack(file: str, function: str) -> None:
+    stack = python_stack(
+        f'Current thread 0x1 (most recent call first):\n  File "{file}", line 1 in {function}\n'
+    )
+    assert len(stack) <= 8
+    assert all(call.isprintable() and len(call) < 150 and "::error" not in call for call in stack)
 
 
 def test_a_kill_is_memory_only_when_the_kernel_counted_one() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -140,6 +141,45 @@ def test_a_segmentation_fault_is_told_with_its_stage_and_call(run: Run, tmp_path
     assert (done.ending.status, done.ending.stage, done.ending.signal) == ("crash", "session", signal.SIGSEGV)
     assert "in string_at of ctypes/__init__.py" in done.ending.reason
     assert done.result.runtime.onnxruntime == "0"
+    assert [re.sub(r"\d+$", "N", call) for call in done.ending.stack] == [
+        "string_at of ctypes/__init__.py:N",
+        "__init__ of onnxruntime.py:N",
+        "make_session of child.py:N",
+    ]
+    assert done.ending.stack[1].endswith(f":{CRASHING.splitlines().index('        ctypes.string_at(0)') + 1}")
+
+
+BESIDE_A_THREAD = CRASHING.replace(
+    "import ctypes",
+    """import ctypes, threading
+def waiting(): threading.Event().wait()
+threading.Thread(target=waiting, daemon=True).start()""",
+)
+
+
+def test_a_stack_is_that_of_the_thread_that_crashed(run: Run, tmp_path: Path) -> None:
+    ending = run(fake_package(tmp_path, BESIDE_A_THREAD)).ending
+    assert ending.reason.endswith("in string_at of ctypes/__init__.py")
+    assert [call.partition(":")[0] for call in ending.stack][1:] == [
+        "__init__ of onnxruntime.py",
+        "make_session of child.py",
+    ]
+
+
+DEEP = CRASHING.replace(
+    "        ctypes.string_at(0)",
+    """        exec(compile("def f(n):\\n  f(n - 1) if n else __import__('ctypes').string_at(0)",
+                     "/home/ada/" + "\\x1b]0;" + "::error::" + "n" * 900 + ".py", "exec"), globals())
+        f(30)""",
+)
+
+
+def test_a_stack_is_bounded_and_inert(run: Run, tmp_path: Path) -> None:
+    stack = run(fake_package(tmp_path, DEEP)).ending.stack
+    assert len(stack) == 8
+    assert all(len(call) < 150 and call.isprintable() and call.isascii() for call in stack)
+    assert all("ada" not in call and "::error" not in call for call in stack)
+    assert "n" * 20 in stack[1]
 
 
 def test_a_missing_library_is_named(run: Run, tmp_path: Path) -> None:

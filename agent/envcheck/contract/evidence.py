@@ -19,7 +19,8 @@ class Ending(Value, frozen=True, kw_only=True):
     """How the smoke process ended. A crash, a hang and an out-of-memory kill are evidence.
 
     `stage` is the last stage that the child announced (start, import, session, run, done).
-    `reason` is for people, one sentence; `hint` says what mends it.
+    `reason` is for people, one sentence; `hint` says what mends it. `stack` is the Python stack of a crash,
+    innermost first: at most 8 calls as `function of directory/module.py:line`, inert.
     """
 
     status: EndingStatus
@@ -27,6 +28,7 @@ class Ending(Value, frozen=True, kw_only=True):
     signal: int | None = None
     reason: str = ""
     hint: str = ""
+    stack: list[str] = []
 
 
 class Decisions(Value, frozen=True, kw_only=True):

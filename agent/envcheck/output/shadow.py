@@ -12,6 +12,7 @@ from envcheck.contract.text import inert
 from envcheck.errors import EXIT_PASS, EXIT_UNKNOWN
 from envcheck.output.console import columns, state, words
 from envcheck.output.looked_at import latency_line, milliseconds
+from envcheck.output.stack import stack_lines
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -51,6 +52,8 @@ def _endings(shadow: Shadow) -> Iterator[Row]:
     for side, ending in shadow.endings.items():
         if ending.status != "ok":
             yield "FAIL", side, ending.reason or ending.status
+            for label, call in stack_lines(ending):
+                yield "", label, call
             if ending.hint:
                 yield "", "mend", ending.hint
 

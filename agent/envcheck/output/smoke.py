@@ -11,6 +11,7 @@ from envcheck.contract.figures import figure
 from envcheck.contract.text import inert
 from envcheck.output.console import columns, state, words
 from envcheck.output.looked_at import floor_words, in_floors, latency_line
+from envcheck.output.stack import stack_lines
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -51,6 +52,8 @@ def _ending(evidence: Evidence) -> Iterator[Row]:
             yield "warn", "providers", ending.reason
         return
     yield "FAIL", "ending", ending.reason or _ENDINGS[ending.status]
+    for label, call in stack_lines(ending):
+        yield "", label, call
     if ending.hint:
         yield "", "mend", ending.hint
 

@@ -10,6 +10,7 @@ from envcheck.contract.verdict import Finding, Verdict
 from envcheck.output.console import columns, state, words
 from envcheck.output.looked_at import Measured, looked_at
 from envcheck.output.measures import measure_lines
+from envcheck.output.stack import stack_lines
 from envcheck.output.subjects import SUBJECTS
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ def verdict_text(
     explained: set[str] = set()
     for finding, following in zip(told, [*told[1:], None], strict=False):
         _add_finding(grid, finding)
+        if finding.path == "evidence.ending" and measured is not None:
+            for label, call in stack_lines(measured.evidence.ending):
+                grid.add_row("", Text(label, style="dim"), words(call))
         if following is None or _reasons(following) != _reasons(finding):
             _add_reasons(grid, finding, explained)
     for finding in verdict.waived:

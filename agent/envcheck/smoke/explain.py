@@ -13,7 +13,7 @@ import msgspec
 
 from envcheck.contract.evidence import Ending, EndingStatus
 from envcheck.smoke.explain_failure import LESS_MEMORY, explain_failure, out_of_memory
-from envcheck.smoke.explain_text import innermost_call, last_line, scrub
+from envcheck.smoke.explain_text import innermost_call, last_line, python_stack, scrub
 from envcheck.smoke.job import ChildResult
 
 
@@ -144,7 +144,8 @@ def _crash(how: Exit, number: int) -> Ending:
     call = innermost_call(how.fault)
     if call:
         reason += f", in {call}"
-    return _ending(how, "crash", number, reason, hint or _OTHER_BUILD)
+    ending = _ending(how, "crash", number, reason, hint or _OTHER_BUILD)
+    return msgspec.structs.replace(ending, stack=python_stack(how.fault))
 
 
 _OTHER_BUILD = "try another version of the library, or of what it was built for, on this device"
