@@ -184,6 +184,8 @@ def test_garbled_evidence_does_not_pass_under_strict() -> None:
         "outputs.logits.differing=0",
         "outputs.label.rmse=0",
         *(f"outputs.logits.{name}=0" for name in ("low", "sum_error", "batching_rms", "batching_max")),
+        # Neither output holds indices of a ranking.
+        *(f"outputs.{name}.tie_gap=0" for name in ("logits", "label")),
         *(f"outputs.label.{name}={blank}" for name in DESCRIBED for blank in (0, -1)),
         # A name that is not there is in no wrong place.
         *(f"output_order.{index}={blank!r}" for index in (0, 1) for blank in (..., "")),

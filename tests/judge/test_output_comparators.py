@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from support.builders import evidence, metrics, reference, shared
 
-from envcheck.contract.baseline import Floor, Graph, OutputReference, TensorSpec
+from envcheck.contract.baseline import Floor, Graph, OutputReference, TensorSpec, Ties
 from envcheck.contract.evidence import Decisions, OutputMetrics, Placement
 from envcheck.contract.policy import Policy
-from envcheck.contract.verdict import Finding
+from envcheck.contract.verdict import Finding, Measure
 from envcheck.judge.judge import judge
 from envcheck.judge.measure import measure
 from envcheck.judge.policies import builtin_policy, load_policy
@@ -284,6 +284,47 @@ class TestQuantised:
     def test_shares_that_contradict_the_rest_prove_nothing(self, lie: dict[str, Any]) -> None:
         findings, _ = self.judged(**{**self.one, **lie})
         assert any(one.unknown and one.path == "evidence" for one in findings)
+
+
+class TestTies:
+    """Indices whose scores are tied may change places; FLOOR allows 3.8e-6 of the scores."""
+
+    output = OutputReference(dtype="int64", shape=[9], exact=True, ties=Ties(scores="logits", listed=3))
+
+    def judged(self, **changed: Any) -> tuple[list[Finding], Measure]:
+        held = held_to()
+        outputs = {**held.baseline.outputs, "top": self.output}
+        held = msgspec.structs.replace(held, baseline=msgspec.structs.replace(held.baseline, outputs=outputs))
+        values: dict[str, Any] = {
+            "dtype": "int64",
+            "shape": [9],
+            "elements": 9,
+            **TestQuantised.none,
+            **changed,
+        }
+        made = evidence(outputs={"logits": metrics(), "top": metrics(**values)})
+        (told,) = [one for one in measure(held, shared(), made, DEFAULT) if one.output == "top"]
+        return judge(held, shared(), made, DEFAULT), told
+
+    @pytest.mark.parametrize(
+        ("gap", "state"),
+        [(0.0, "pass"), (3.8e-6, "pass"), (7.6e-6, "drift"), (7.7e-6, "fail"), (1e308, "fail")],
+    )
+    def test_they_are_held_to_twice_the_tolerance_of_the_scores(self, gap: float, state: str) -> None:
+        findings, told = self.judged(differing=2, max_abs=7.0, tie_gap=gap)
+        assert (told.metric, told.state) == ("tie_gap", state)
+        assert [one.path for one in findings] == ["evidence.outputs.top"] * (state == "fail")
+        assert all(
+            "2 of 9 indices differ from training, not by ties alone" in one.message for one in findings
+        )
+
+    def test_equal_ones_have_no_ties(self) -> None:
+        findings, told = self.judged(differing=0, max_abs=0.0)
+        assert (findings, told.state) == ([], "pass")
+
+    def test_what_was_not_measured_is_unknown(self) -> None:
+        (finding,), told = self.judged(differing=2, max_abs=7.0)
+        assert (finding.unknown, finding.severity, told.state) == (True, "block", "unknown")
 
 
 def test_what_describes_an_output_does_not_contradict_itself() -> None:

@@ -12,6 +12,7 @@ from envcheck.baseline.ensemble import Ensemble, Member
 from envcheck.baseline.material import Prepared
 from envcheck.baseline.origins import read_origins
 from envcheck.baseline.scores import describe_output
+from envcheck.baseline.ties import find_ties
 from envcheck.contract.baseline import Floor, FloorBasis, OutputReference
 from envcheck.contract.canonical import significant
 from envcheck.contract.evidence import OutputMetrics
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 # A double-precision result further from the ensemble than this share of its RMS is not the same computation.
 _SAME_COMPUTATION = 1e-2
+_TIES_UNTOLD = "output {} holds indices {}: ties can't be told from faults, and all must be equal on devices"
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ def measure_floor(ensemble: Ensemble, double: Mapping[str, Array] | str, prepare
     remarks = [] if random else _scales(ensemble, double, quantised=quantised)
     outputs: dict[str, OutputReference] = {}
     references: dict[str, Array] = {}
-    for name, first in _plain(ensemble.members, served=True)[0].outputs.items():
+    served = _plain(ensemble.members, served=True)[0].outputs
+    for name, first in served.items():
         exact = first.dtype.kind not in "fc"
         given = None if isinstance(double, str) or exact else double.get(name)
         if random:
@@ -63,6 +66,11 @@ def measure_floor(ensemble: Ensemble, double: Mapping[str, Array] | str, prepare
             )
         described = describe_output(name, first, reference, prepared, origins)
         floor = None if exact or basis is None else _floor(name, reference, described, ensemble, basis)
+        ties = "" if random else find_ties(name, served, origins, prepared.batching.slices)
+        if isinstance(ties, str):
+            remarks += [_TIES_UNTOLD.format(name, ties)] if ties else []
+        else:
+            described = msgspec.structs.replace(described, ties=ties)
         references[name] = reference
         outputs[name] = msgspec.structs.replace(described, floor=floor)
         remarks += [] if random else _stability(name, ensemble, described)
@@ -160,7 +168,8 @@ def _stability(name: str, ensemble: Ensemble, described: OutputReference) -> lis
     found = []
     if name in ensemble.unrepeatable:
         found.append(f"output {name} differs between runs of one session here")
-    if described.exact:
+    # Among tied scores an order is no more than chance, and what is not tied is judged on devices.
+    if described.exact and described.ties is None:
         first, *rest = (member.outputs[name] for member in ensemble.members)
         if any(_changes(compare_output(other, first, described), described) for other in rest):
             held = "within one quantum" if described.quantised else "exactly"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from envcheck.smoke.nodes import Node, Scope, read_nodes
+from envcheck.smoke.nodes import Node, Scope, element_type, read_nodes
 from envcheck.smoke.protobuf import Malformed, Message
 from envcheck.smoke.quantised import multiplies_quantised
 
-_ONNX = ("", "ai.onnx")
+ONNX = ("", "ai.onnx")
 # Operators that keep every number and the order of all of them.
-_RESHAPING = ("Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+RESHAPING = ("Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 _MAX_STEPS = 64
 
 
@@ -26,18 +26,29 @@ class Origins:
         """Return what `name` is behind operators of `through`, and the node that gives it."""
         for _ in range(_MAX_STEPS):
             node = self.scope.producers.get(name)
-            if node is None or node.domain not in _ONNX or node.operator not in through:
+            if node is None or node.domain not in ONNX or node.operator not in through:
                 return name, node
             name = node.input(0)
         return name, None
 
     def is_quantised(self, name: str) -> bool:
         """Tell whether an output holds what a quantised graph rounded to quanta, and not classes, say."""
-        _, node = self.of(name, (*_RESHAPING, "Transpose"))
+        _, node = self.of(name, (*RESHAPING, "Transpose"))
         gives = node is not None and (
             node.operator in ("QuantizeLinear", "QGemm") or node.operator.startswith("QLinear")
         )
         return self.quantised and gives
+
+    def integer(self, name: str) -> int | None:
+        """Return the constant that is one int64, None where `name` is none."""
+        tensor = self.scope.tensor(name)
+        if tensor is None or element_type(tensor.integer(2)) != "int64":
+            return None
+        raw = b"".join(bytes(part) for part in tensor.data(9))
+        numbers = tensor.integers(7)
+        if len(raw) == 8:
+            numbers = [int.from_bytes(raw, "little", signed=True)]
+        return numbers[0] if len(numbers) == 1 else None
 
 
 def read_origins(model: bytes, quantised: dict[str, int]) -> Origins:

@@ -87,6 +87,18 @@ class Floor(Value, frozen=True, kw_only=True):
     members: int = 0
 
 
+class Ties(Value, frozen=True, kw_only=True):
+    """What tells a tie from a fault where an output holds indices of a ranking (TopK, ArgMax, ArgMin).
+
+    `scores` is the output that holds everything that was ranked, along `axis`; or, where `listed` is above
+    0, TopK's values beside the indices, so many to a list.
+    """
+
+    scores: str
+    axis: int = -1
+    listed: Annotated[int, Meta(ge=0)] = 0
+
+
 class OutputReference(Value, frozen=True, kw_only=True):
     """What one output was in training.
 
@@ -94,7 +106,7 @@ class OutputReference(Value, frozen=True, kw_only=True):
     `decides` is true when the last axis holds scores of which the largest is the decision, or with `top`
     above 1 the set of so many largest; `probabilities` when they lie in [0, 1] and sum to 1 along it.
     `quantised` outputs are exact ones of 8 bits that a quantised graph rounded: one quantum more or less is
-    another rounding.
+    another rounding. `ties` is there for indices whose scores are an output too: tied ones may change places.
     """
 
     dtype: str
@@ -105,6 +117,7 @@ class OutputReference(Value, frozen=True, kw_only=True):
     probabilities: bool = False
     top: Annotated[int, Meta(ge=1)] = 1
     quantised: bool = False
+    ties: Ties | None = None
 
 
 class Baseline(Document, frozen=True, kw_only=True):

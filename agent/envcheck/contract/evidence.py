@@ -61,7 +61,9 @@ class OutputMetrics(Value, frozen=True, kw_only=True):
     reference in nats, both for outputs that are probabilities in training. `ulps` is the largest
     distance in units of the last place: told, never judged. `batching_rms` and `batching_max` compare
     samples run one by one with the same samples in one batch; None where that was not measured.
-    `within_quantum` is the share of elements of an int8 or uint8 output that differ by at most 1.
+    `tie_gap` is, of indices of a ranking, the largest distance in training's scores between what stands at
+    a place here and what stood there. `within_quantum` is the share of elements of an int8 or uint8 output
+    that differ by at most 1.
     """
 
     dtype: str
@@ -85,6 +87,7 @@ class OutputMetrics(Value, frozen=True, kw_only=True):
     batching_rms: float | None = None
     batching_max: float | None = None
     within_quantum: float | None = None
+    tie_gap: float | None = None
 
 
 class Placement(Value, frozen=True, kw_only=True):

@@ -67,6 +67,15 @@ def tolerance_of(expected: OutputReference, comparison: Comparison) -> Tolerance
     return tolerance(expected, expected.floor, comparison.situation.reference, evidence, comparison.options)
 
 
+def tie_tolerance(expected: OutputReference, comparison: Comparison) -> float | None:
+    """How far apart scores may be that are tied: twice their tolerance; None where no scores are known."""
+    if expected.ties is None:
+        return None
+    scores = comparison.situation.reference.baseline.outputs.get(expected.ties.scores)
+    allowed = tolerance_of(scores, comparison) if scores is not None else None
+    return None if allowed is None else 2 * allowed.max
+
+
 def rounded_otherwise(expected: OutputReference, actual: OutputMetrics) -> bool:
     """Tell whether a quantised output differs by no more than another rounding does."""
     if not expected.quantised or actual.max_abs is None or actual.differing is None:

@@ -15,6 +15,7 @@ from envcheck.judge.held import (
     rounded_otherwise,
     sides,
     slack_of,
+    tie_tolerance,
     tolerance_of,
 )
 from envcheck.judge.output_measures import (
@@ -36,7 +37,7 @@ def noise_floor(comparison: Comparison) -> Difference | None:
     if is_random(comparison):
         return statistics(name, expected, actual, comparison)
     if expected.exact:
-        return _exact(name, expected, actual)
+        return _exact(name, expected, actual, comparison)
     return _within_floor(name, expected, actual, comparison)
 
 
@@ -145,6 +146,8 @@ def order(comparison: Comparison) -> Difference | None:
     )
 
 
+# The distance of an index that is none, or that stands twice in a ranking.
+_NO_INDEX = 1e308
 _AGAIN = "measure again with the newest envcheck: envcheck report --fresh"
 
 
@@ -155,16 +158,37 @@ def _decided_alike(expected: OutputReference, actual: OutputMetrics, comparison:
     return allowed is not None and actual.decisions.largest_margin <= 2 * allowed.max
 
 
-def _exact(name: str, expected: OutputReference, actual: OutputMetrics) -> Difference | None:
+def _exact(
+    name: str, expected: OutputReference, actual: OutputMetrics, comparison: Comparison
+) -> Difference | None:
     if actual.differing is None:
         return Difference(message=f"output {name} was not compared", unknown=True)
     if actual.differing == 0 or rounded_otherwise(expected, actual):
         return None
+    tied = tie_tolerance(expected, comparison)
+    if tied is not None:
+        return _indices(name, actual, tied)
     by = f", by at most {actual.max_abs:g}" if expected.quantised and actual.max_abs is not None else ""
     return Difference(
         message=f"output {name}: {actual.differing} of {actual.elements} elements differ from training{by}",
         expected="all within one quantum, most equal" if expected.quantised else "all equal",
         actual=f"{actual.differing} differ{by}",
+    )
+
+
+def _indices(name: str, actual: OutputMetrics, tied: float) -> Difference | None:
+    """Indices that differ: no fault where the scores that changed places are tied."""
+    if actual.tie_gap is None:
+        told = f"output {name}: whether the {actual.differing} indices that differ are ties was not measured"
+        return Difference(message=told, unknown=True, hint=_AGAIN)
+    if excess_of(actual.tie_gap, tied) <= 1:
+        return None
+    return Difference(
+        message=f"output {name}: {actual.differing} of {actual.elements} indices differ from training, "
+        "not by ties alone",
+        expected=f"all equal, but for scores within {tied:.3g} of each other",
+        actual=f"{actual.differing} differ"
+        + (f", their scores by up to {actual.tie_gap:.3g}" if actual.tie_gap < _NO_INDEX else ""),
     )
 
 

@@ -16,6 +16,7 @@ from envcheck.judge.held import (
     is_random,
     sides,
     slack_of,
+    tie_tolerance,
     tolerance_of,
 )
 from envcheck.judge.random_outputs import statistics_measures
@@ -43,6 +44,10 @@ def noise_floor_measures(comparison: Comparison) -> Iterator[Measure]:
         yield from statistics_measures(name, actual, comparison)
     elif expected.exact:
         differing = None if actual.differing is None else float(actual.differing)
+        tied = tie_tolerance(expected, comparison)
+        if tied is not None:
+            yield measured(name, "tie_gap", 0.0 if differing == 0 else actual.tie_gap, tied)
+            return
         if expected.quantised:
             yield measured(name, "max_abs", 0.0 if differing == 0 else actual.max_abs, QUANTUM)
         allowed_share = MOST_ROUNDED if expected.quantised else 0.0

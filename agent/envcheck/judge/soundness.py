@@ -46,6 +46,7 @@ def _errors(metrics: OutputMetrics) -> Iterator[str]:
         "an error of its sums": metrics.sum_error,
         "an RMSE of batches": metrics.batching_rms,
         "a largest error of batches": metrics.batching_max,
+        "a distance of scores": metrics.tie_gap,
     }
     for title, error in errors.items():
         if error is not None and not 0 <= error < math.inf:

@@ -127,6 +127,8 @@ def _outputs(baseline: Baseline) -> Iterator[Row]:
 def _held_to(output: OutputReference) -> str:
     if output.quantised:
         return "to be within one quantum in every element"
+    if output.ties is not None:
+        return f"to be equal in every element, ties of {inert(output.ties.scores)} apart"
     if output.exact:
         return "to be equal in every element"
     if output.floor is None:

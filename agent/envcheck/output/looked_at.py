@@ -135,6 +135,8 @@ def outputs_line(baseline: Baseline, evidence: Evidence) -> Iterator[str]:
             phrase += " equal" if metrics.differing == 0 else f" {metrics.differing} differ"
             if reference is not None and reference.quantised and metrics.differing and metrics.within_quantum:
                 phrase += f", {100 * metrics.within_quantum:.3g}% within one quantum"
+            if metrics.differing and metrics.tie_gap is not None:
+                phrase += f", scores that changed places by {figure(metrics.tie_gap)}"
         elif metrics.problem:
             phrase += f" can't be compared: {metrics.detail or metrics.problem}"
         decisions = metrics.decisions

@@ -12,6 +12,7 @@ _NAMES = {
     "rmse": "RMSE",
     "max_abs": "largest error",
     "differing": "elements that differ",
+    "tie_gap": "scores that changed places differ by",
     "flipped_margin": "largest flipped margin",
     "sum_error": "sums off by",
     "batching_rms": "RMSE alone and in a batch",

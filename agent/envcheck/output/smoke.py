@@ -109,7 +109,9 @@ def _phrases(name: str, metrics: OutputMetrics, baseline: Baseline) -> Iterator[
         yield f"RMSE {figure(metrics.rmse)}"
     if metrics.differing is not None:
         yield f"{metrics.differing} of {metrics.elements} elements differ"
-    if metrics.max_abs is not None:
+    if metrics.differing and metrics.tie_gap is not None:
+        yield f"scores that changed places differ by {figure(metrics.tie_gap)}"
+    elif metrics.max_abs is not None:
         yield f"largest error {figure(metrics.max_abs)}"
     if reference is not None and reference.quantised and metrics.within_quantum is not None:
         yield f"{100 * metrics.within_quantum:.3g}% within one quantum"

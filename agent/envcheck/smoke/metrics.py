@@ -12,6 +12,7 @@ from envcheck.contract.canonical import digest, significant
 from envcheck.contract.evidence import Decisions, OutputMetrics, OutputProblem
 from envcheck.smoke.arrays import HUGE, numpy, rms, rounded, type_name, wide
 from envcheck.smoke.spread import describe_values
+from envcheck.smoke.ties import tie_gap
 
 if TYPE_CHECKING:
     from envcheck.smoke.arrays import Array
@@ -34,6 +35,8 @@ def compare_outputs(
             here, there = actual[name], reference[name]
             metrics = compare_output(here, there, output, repeatable=name not in differing)
             about = {} if metrics.problem else describe_values(here, there, output)
+            if output.ties is not None and not metrics.problem and output.ties.scores in reference:
+                about["tie_gap"] = tie_gap(here, there, reference[output.ties.scores], output.ties)
             found[name] = msgspec.structs.replace(metrics, **about)
         else:
             detail = f"the model gives no output {name!r} here"

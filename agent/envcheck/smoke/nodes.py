@@ -62,6 +62,10 @@ class Node:
         """Return the name of an input, empty when it is not given."""
         return self.inputs[index] if index < len(self.inputs) else ""
 
+    def attribute(self, name: str, default: int) -> int:
+        """Return an attribute that is an integer."""
+        return self.attributes[name].integer(3, default) if name in self.attributes else default
+
 
 @dataclass
 class Scope:
