@@ -25,6 +25,7 @@ from support.tiny_models import (
 from envcheck.contract.baseline import OutputReference
 from envcheck.contract.bundle import Bundle, build_bundle, read_bundle
 from envcheck.contract.document import encode
+from envcheck.contract.evidence import Decisions
 from envcheck.contract.shadow import Shadow
 from envcheck.errors import BadInput
 from envcheck.facts.host import Target
@@ -68,6 +69,16 @@ def beside(recorded: Path) -> Run:
         return run_shadow(service or classifier_bundle(), other, recorded, Target(), **settings)
 
     return run
+
+
+def test_the_best_few_are_compared_where_the_baselines_say_so(beside: Run) -> None:
+    bundle = classifier_bundle()
+    output = msgspec.structs.replace(bundle.baseline().outputs["y"], top=3)
+    baseline = encode(msgspec.structs.replace(bundle.baseline(), outputs={"y": output}))
+    members = {**bundle.members, "baseline.json": baseline}
+    service = read_bundle(build_bundle("tiny@1", members), "service")
+    decisions = beside(classifier_bundle(), service).outputs["y"].decisions
+    assert decisions == Decisions(total=16, top=3)
 
 
 def scores(weights: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta, field
 
 from envcheck.contract.document import Document, Value
-from envcheck.contract.evidence import Evidence, SmokeReadings
+from envcheck.contract.evidence import Evidence, SmokeReadings, Top
 from envcheck.contract.operators import heavy
 from envcheck.errors import BadInput
 
@@ -96,7 +96,7 @@ class Ties(Value, frozen=True, kw_only=True):
 
     scores: str
     axis: int = -1
-    listed: Annotated[int, Meta(ge=0)] = 0
+    listed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
 
 
 class OutputReference(Value, frozen=True, kw_only=True):
@@ -115,7 +115,7 @@ class OutputReference(Value, frozen=True, kw_only=True):
     decides: bool = False
     floor: Floor | None = None
     probabilities: bool = False
-    top: Annotated[int, Meta(ge=1)] = 1
+    top: Top = 1
     quantised: bool = False
     ties: Ties | None = None
 

@@ -12,6 +12,8 @@ EndingStatus = Literal["ok", "error", "crash", "timeout", "memory", "refused"]
 PlacementSource = Literal["assignment", "profile", "none"]
 # A time or a size: never below zero, and nothing that a machine could not have measured.
 Quantity = Annotated[float, Meta(ge=0, le=1e15)]
+# How many of the best scores are a decision.
+Top = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 OutputProblem = Literal["", "missing", "unexpected", "dtype", "shape", "non-finite"]
 
 
@@ -41,7 +43,7 @@ class Decisions(Value, frozen=True, kw_only=True):
     total: int
     flipped: int = 0
     largest_margin: float = 0.0
-    top: Annotated[int, Meta(ge=1)] = 1
+    top: Top = 1
 
     @property
     def words(self) -> str:

@@ -188,7 +188,8 @@ def _compare(pair: _Pair, run: ChildRun, job: Job) -> tuple[dict[str, ShadowOutp
             continue
         for name in {**service, **candidate}:
             decides = [name in outputs and outputs[name].decides for outputs in known.values()]
-            output = found.setdefault(name, Beside(decides=all(decides)))
+            top = known["service"][name].top if all(decides) else 1
+            output = found.setdefault(name, Beside(decides=all(decides), top=top))
             flipped = output.add(service.get(name), candidate.get(name))
             if flipped:
                 differing[recording.path.name] = differing.get(recording.path.name, 0) + flipped
