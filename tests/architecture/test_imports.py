@@ -213,6 +213,7 @@ def test_what_runs_elsewhere_needs_nothing_of_ours() -> None:
         "envcheck.facts.probe_verify",
         "envcheck.smoke.child",
         "envcheck.smoke.child_bounds",
+        "envcheck.smoke.child_isa",
         "envcheck.smoke.child_look",
         "envcheck.smoke.child_timings",
         "envcheck.smoke.child_values",

@@ -171,6 +171,8 @@ def test_an_emulated_cpu_is_found_out(
         "none",
     )
     assert ("AVX2" in found.runtime.cpu_features) is (cpu == "Haswell")
+    assert ("avx2" in found.runtime.loader_isa) is (cpu == "Haswell")
+    assert {"sse2", "sse4_2"} <= set(found.runtime.loader_isa)
 
 
 @pytest.mark.slow

@@ -105,7 +105,11 @@ class Placement(Value, frozen=True, kw_only=True):
 
 
 class Runtime(Value, frozen=True, kw_only=True):
-    """What ran the model: versions as the child process saw them, and the options of its session."""
+    """What ran the model: versions as the child process saw them, and the options of its session.
+
+    `cpu_features` are the instruction sets that numpy found, by its names, `loader_isa` those that the C
+    library lets its loader use, by the names of the fact `cpu.isa`; empty where it tells none.
+    """
 
     python: str = ""
     implementation: str = ""
@@ -113,6 +117,7 @@ class Runtime(Value, frozen=True, kw_only=True):
     onnxruntime_build: str = ""
     numpy: str = ""
     cpu_features: list[str] = []
+    loader_isa: list[str] = []
     options: dict[str, str] = {}
 
 

@@ -6,6 +6,7 @@ import os
 import struct
 import sys
 
+from envcheck.contract.instruction_sets import arm_names
 from envcheck.facts.host import Host
 
 # This process's own, also where /proc/self stands for another's.
@@ -14,25 +15,6 @@ _PAGE_SIZE, _PLATFORM, _HWCAP, _HWCAP2 = 6, 15, 16, 26
 # The kernel's keys are small numbers; a word of the other size read as a key is not.
 _LAST_KEY = 255
 
-# Bit by bit as in the kernel's uapi/asm/hwcap.h.
-_ARM64 = (
-    "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm jscvt fcma lrcpc "
-    "dcpop sha3 sm3 sm4 asimddp sha512 sve asimdfhm dit uscat ilrcpc flagm ssbs sb paca pacg gcs "
-    "cmpbr fprcvt f8mm8 f8mm4 svef16mm sveeltperm sveaes2 svebfscale sve2p2 sme2p2 smesbitperm smeaes "
-    "smesfexpa smestmop smesmop4"
-)
-_ARM64_2 = (
-    "dcpodp sve2 sveaes svepmull svebitperm svesha3 svesm4 flagm2 frint svei8mm svef32mm svef64mm "
-    "svebf16 i8mm bf16 dgh rng bti mte ecv afp rpres mte3 sme smei16i64 smef64f64 smei8i32 smef16f32 "
-    "smeb16f32 smef32f32 smefa64 wfxt ebf16 sveebf16 cssc rprfm sve2p1 sme2 sme2p1 smei16i32 "
-    "smebi32i32 smeb16b16 smef16f16 mops hbc sveb16b16 lrcpc3 lse128 fpmr lut faminmax f8cvt f8fma "
-    "f8dp4 f8dp2 f8e4m3 f8e5m2"
-)
-_ARM32 = (
-    "swp half thumb 26bit fastmult fpa vfp edsp java iwmmxt crunch thumbee neon vfpv3 vfpv3d16 tls "
-    "vfpv4 idiva idivt vfpd32 lpae evtstrm fphp asimdhp asimddp asimdfhm asimdbf16 i8mm"
-)
-_ARM32_2 = "aes pmull sha1 sha2 crc32 sb ssbs"
 # CPUID leaf 1, EDX: what of it tells numbers or speed.
 _X86 = {"sse": 25, "sse2": 26}
 
@@ -56,12 +38,7 @@ class Auxv:
         first, second = self.entries[_HWCAP], self.entries.get(_HWCAP2, 0)
         if architecture in ("x86_64", "x86"):
             return {name for name, bit in _X86.items() if first >> bit & 1}, set(_X86)
-        tables = {("aarch64", 64): (_ARM64, _ARM64_2), ("arm", 32): (_ARM32, _ARM32_2)}
-        # A 32-bit process on a 64-bit kernel is told other names: nothing to compare.
-        names, more = (table.split() for table in tables.get((architecture, self.bits), ("", "")))
-        told = {name for bit, name in enumerate(names) if first >> bit & 1}
-        told |= {name for bit, name in enumerate(more) if second >> bit & 1}
-        return told, {*names, *more}
+        return arm_names(architecture, self.bits, first, second)
 
 
 def own_auxv(host: Host) -> Auxv | None:

@@ -10,36 +10,15 @@ from collections.abc import Sequence
 
 import msgspec
 
+from envcheck.contract.instruction_sets import EDX, X86_BITS, x86_names
 from envcheck.facts.host import Host
 
 # The places of these leaves in glibc's table (sys/platform/x86.h).
 _GLIBC_INDEX = {"1": 0, "7": 1, "80000001": 2, "7.1": 6}
-_EAX, _EBX, _ECX, _EDX = range(4)
-# Instruction sets by leaf, register and bit, as Intel's and AMD's manuals list them.
-_BITS: dict[tuple[str, int], dict[str, int]] = {
-    ("1", _ECX): {
-        "sse3": 0, "pclmul": 1, "ssse3": 9, "fma": 12, "cx16": 13, "sse4_1": 19, "sse4_2": 20, "movbe": 22,
-        "popcnt": 23, "aes": 25, "xsave": 26, "avx": 28, "f16c": 29,
-    },
-    ("1", _EDX): {"sse": 25, "sse2": 26},
-    ("7", _EBX): {
-        "bmi1": 3, "avx2": 5, "bmi2": 8, "avx512f": 16, "avx512dq": 17, "avx512ifma": 21, "avx512cd": 28,
-        "sha_ni": 29, "avx512bw": 30, "avx512vl": 31,
-    },
-    ("7", _ECX): {
-        "avx512vbmi": 1, "avx512_vbmi2": 6, "gfni": 8, "vaes": 9, "vpclmulqdq": 10, "avx512_vnni": 11,
-        "avx512_bitalg": 12, "avx512_vpopcntdq": 14,
-    },
-    ("7", _EDX): {"amx_bf16": 22, "avx512_fp16": 23, "amx_tile": 24, "amx_int8": 25},
-    ("80000001", _ECX): {"lahf": 0, "lzcnt": 5, "sse4a": 6, "fma4": 16},
-    ("80000001", _EDX): {"lm": 29},
-    ("7.1", _EAX): {"avx_vnni": 4, "avx512_bf16": 5, "amx_fp16": 21, "avx_ifma": 23},
-    ("7.1", _EDX): {"avx_vnni_int8": 4, "avx_ne_convert": 5},
-}  # fmt: skip
 # Only its leaves 1 and 7 are used.
 _PY_CPUINFO_TELLS = {
-    name for (leaf, register), bits in _BITS.items() if leaf in ("1", "7") for name in bits
-    if (leaf, register) != ("7", _EDX)
+    name for (leaf, register), bits in X86_BITS.items() if leaf in ("1", "7") for name in bits
+    if (leaf, register) != ("7", EDX)
 }  # fmt: skip
 
 
@@ -57,14 +36,7 @@ class Cpuid(msgspec.Struct, frozen=True, kw_only=True):
 
             known = set(x86_isa(named(self.flags))) & _PY_CPUINFO_TELLS
             return known, _PY_CPUINFO_TELLS if known else set()
-        told: set[str] = set()
-        asked: set[str] = set()
-        for (leaf, register), bits in _BITS.items():
-            registers = self.leaves.get(leaf, [])
-            if len(registers) == 4:
-                asked |= bits.keys()
-                told |= {name for name, bit in bits.items() if registers[register] >> bit & 1}
-        return told, asked
+        return x86_names(self.leaves)
 
 
 def parse_cpuid(data: bytes) -> Cpuid:
@@ -104,4 +76,4 @@ def glibc_leaves() -> dict[str, list[int]]:
 
 
 def _is_filled(registers: Sequence[int]) -> bool:
-    return len(registers) == 4 and bool(registers[_EDX] >> 26 & 1)
+    return len(registers) == 4 and bool(registers[EDX] >> 26 & 1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from envcheck.contract.instruction_sets import ARM_NOISE
+
 # What the kernel calls otherwise than everybody else.
 _X86_NAMES = {"pni": "sse3", "abm": "lzcnt", "lahf_lm": "lahf", "pclmulqdq": "pclmul"}
 # What changes numbers or speed; the rest of /proc/cpuinfo's flags is about the kernel's own business.
@@ -20,7 +22,6 @@ _X86_LEVELS = (
     ("x86-64-v2", {"cx16", "lahf", "popcnt", "sse3", "sse4_1", "sse4_2", "ssse3"}),
     ("x86-64-v1", {"lm", "sse", "sse2"}),
 )
-_ARM_NOISE = {"evtstrm", "cpuid"}
 _ARM_LEVELS = (
     ("armv9.0", {"sve2", "i8mm", "bf16"}),
     ("armv8.6", {"i8mm", "bf16"}),
@@ -62,7 +63,7 @@ def x86_isa(flags: Iterable[str]) -> list[str]:
 
 def arm_isa(features: Iterable[str]) -> list[str]:
     """Return the sorted features."""
-    return sorted(set(features) - _ARM_NOISE)
+    return sorted(set(features) - ARM_NOISE)
 
 
 def x86_level(isa: Iterable[str]) -> str:

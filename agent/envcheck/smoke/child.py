@@ -4,10 +4,11 @@
 
 Self-contained on purpose, standard library only at import, Python 3.8+: the target knows nothing of
 envcheck. More files lie beside it: child_bounds.py (its limits), child_values.py (what goes in and comes
-out), child_timings.py and child_look.py (what the process holds). Reads WORKDIR/limits.json, imports the
-libraries, and reads WORKDIR/job.json when it has come; announces each stage as one line on standard output;
-writes raw outputs and result.json into WORKDIR/out. Whatever a library prints goes to standard error.
-Inference runs on the main thread, so that a crash shows its Python stack in WORKDIR/out/fault.txt.
+out), child_timings.py, child_look.py (what the process holds) and child_isa.py (what its CPU has). Reads
+WORKDIR/limits.json, imports the libraries, and reads WORKDIR/job.json when it has come; announces each stage
+as one line on standard output; writes raw outputs and result.json into WORKDIR/out. Whatever a library
+prints goes to standard error. Inference runs on the main thread, so that a crash shows its Python stack in
+WORKDIR/out/fault.txt.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def beside(name: str) -> Any:
 
 
 look, values = beside("child_look"), beside("child_values")
-bounds, timings = beside("child_bounds"), beside("child_timings")
+bounds, isa, timings = beside("child_bounds"), beside("child_isa"), beside("child_timings")
 Outputs = Dict[str, Any]
 
 
@@ -165,7 +166,7 @@ class Child:
             "python": sys.version.split()[0],
             "implementation": sys.implementation.name,
         }
-        self.result.update(runtime=runtime, platform=look.platform())
+        self.result.update(runtime=runtime, platform=look.platform(), loader=isa.loader_features())
         begin = time.perf_counter()
         # Where both are missing, onnxruntime is the one to ask for. Where it is not, numpy goes first:
         # onnxruntime, which imports it, would only say that it failed.
@@ -179,7 +180,7 @@ class Child:
             onnxruntime=onnxruntime.__version__,
             onnxruntime_build=look.build_info(onnxruntime),
             numpy=numpy.__version__,
-            cpu_features=look.cpu_features(),
+            cpu_features=isa.cpu_features(),
         )
         self.save()
 

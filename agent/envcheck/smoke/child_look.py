@@ -104,15 +104,6 @@ def build_info(onnxruntime: Any) -> str:
         return ""
 
 
-def cpu_features() -> List[str]:
-    """Return the instruction sets that numpy found on this CPU and may dispatch to."""
-    for name in ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath"):  # numpy 2, numpy 1
-        features = getattr(sys.modules.get(name), "__cpu_features__", {})
-        if features:
-            return sorted(feature for feature, present in features.items() if present)
-    return []
-
-
 def peak_memory_mb() -> Optional[float]:
     """Return this process's own peak resident memory in MB; getrusage would include the parent's."""
     return status_mb("VmHWM")

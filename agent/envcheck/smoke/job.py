@@ -147,6 +147,13 @@ class Failure(Value, frozen=True, kw_only=True):
     module: str = ""
 
 
+class LoaderFeatures(Value, frozen=True, kw_only=True):
+    """What the child's C library found of the CPU: CPUID's registers by leaf, or HWCAP and HWCAP2."""
+
+    leaves: dict[str, list[int]] = {}
+    hwcap: list[int] = []
+
+
 class ChildResult(Value, frozen=True, kw_only=True):
     """What the child wrote, whole after every session: a later crash leaves what came before it.
 
@@ -158,6 +165,7 @@ class ChildResult(Value, frozen=True, kw_only=True):
 
     runtime: Runtime = Runtime()
     platform: str = ""
+    loader: LoaderFeatures = LoaderFeatures()
     address_space_mb: int | None = None
     address_space_peak_mb: float | None = None
     import_ms: float | None = None

@@ -23,6 +23,7 @@ from envcheck.smoke.counters import Counters, read_counters, rose, throttled_bet
 from envcheck.smoke.explain_fallback import explain_fallbacks, fallback_sentence
 from envcheck.smoke.graph import read_graph
 from envcheck.smoke.inputs import Batching, check_inputs
+from envcheck.smoke.isa import loader_isa
 from envcheck.smoke.job import QUICK_TIMING, ChildRun, Job, SessionResult, SessionSpec, Timing
 from envcheck.smoke.metrics import compare_batching, compare_outputs, measure_accuracy
 from envcheck.smoke.npz import load_npz, read_headers
@@ -314,7 +315,9 @@ def _evidence(blank: Evidence, golden: _Golden, run: ChildRun) -> Evidence:
         bundle=golden.bundle.sha256,
         ending=_ending(run, fallbacks, session),
         fallbacks=fallbacks,
-        runtime=msgspec.structs.replace(result.runtime, options=session.options),
+        runtime=msgspec.structs.replace(
+            result.runtime, options=session.options, loader_isa=loader_isa(result.platform, result.loader)
+        ),
         registered=session.registered,
         placement=session.placement,
         libraries=result.libraries,

@@ -26,7 +26,14 @@ from envcheck.smoke.counters import Counters, read_counters
 from envcheck.smoke.lending import lend, lend_outputs, take_back
 
 OUTPUT_MB = 2048
-_FILES = ("child.py", "child_bounds.py", "child_look.py", "child_timings.py", "child_values.py")
+_FILES = (
+    "child.py",
+    "child_bounds.py",
+    "child_isa.py",
+    "child_look.py",
+    "child_timings.py",
+    "child_values.py",
+)
 _NICE = 10
 
 
