@@ -43,6 +43,7 @@ latencies = st.builds(
     p50_ms=st.floats(0, 1e15),
     p90_ms=quantities,
     mad_ms=quantities,
+    p99_ms=quantities,
 )
 results = st.builds(
     Result,

@@ -25,6 +25,7 @@ _NUMBERS = (
     ("latency", "min_ms"),
     ("latency", "mad_ms"),
     ("starved",),
+    ("latency", "p99_ms"),
 )
 _TRUTHS = {("throttled",), ("starved",)}
 PLACES = {path: place for place, path in enumerate(_NUMBERS, 1)}
