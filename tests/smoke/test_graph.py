@@ -72,6 +72,12 @@ def test_the_example_models_are_read_as_onnx_reads_them(name: str) -> None:
         ("image", "float32", ["batch", 1, 8, 8])
     ]
     assert found.random == found.external_data == []
+    assert found.size == len(digits(name))
+
+
+def test_heavy_operators_are_told_of_all() -> None:
+    found = read_graph(classifier(), "m")
+    assert (found.operators, found.heavy) == ({"MatMul": 1, "Softmax": 1}, {"MatMul": 1})
 
 
 def test_dynamically_quantised_products_are_counted_by_their_types() -> None:
@@ -125,6 +131,38 @@ def test_a_product_between_dequantisers_is_quantised() -> None:
     assert check_against_onnx(qdq(np.int8, np.int8)).quantised == {"S8S8": 1}
     moved = [helper.make_node("Identity", ["d"], ["t"])]
     assert check_against_onnx(qdq(np.uint8, np.uint8, through=moved)).quantised == {"U8U8": 1}
+
+
+OWN = {"domain": "com.acme"}
+FORMS = {
+    "QDQ": [
+        helper.make_node("Own", ["x"], ["q"], **OWN),
+        helper.make_node("Own", ["x"], ["w"], **OWN),
+        helper.make_node("DequantizeLinear", ["q", "s"], ["a"]),
+        helper.make_node("DequantizeLinear", ["w", "s"], ["b"]),
+        helper.make_node("MatMul", ["a", "b"], ["y"]),
+    ],
+    "dynamic": [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "qs", "qz"]),
+        helper.make_node("Own", ["x"], ["w"], **OWN),
+        helper.make_node("MatMulInteger", ["q", "w", "qz"], ["y"]),
+    ],
+    "integer": [
+        helper.make_node("Own", ["x"], ["q"], **OWN),
+        helper.make_node("Own", ["x"], ["w"], **OWN),
+        helper.make_node("MatMulInteger", ["q", "w"], ["y"]),
+    ],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_products_of_unknown_types_are_named_by_their_form(form: str) -> None:
+    constants = {"s": np.asarray(np.float32(0.1))}
+    inputs, outputs = [value("x", FLOAT, ["n", 4])], [value("y", FLOAT, None)]
+    data = model_bytes(FORMS[form], inputs, outputs, constants, domains=("com.acme",))
+    found = read_graph(data, "m")
+    assert found.quantised == {form: 1}
+    assert multiplies_quantised(found.quantised)
 
 
 @pytest.mark.parametrize(

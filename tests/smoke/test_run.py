@@ -32,7 +32,7 @@ from envcheck.contract.evidence import Evidence, Smoke
 from envcheck.errors import BadInput, MissingExtra, Undetermined
 from envcheck.facts.host import Target
 from envcheck.smoke import placing
-from envcheck.smoke.run import run_smoke
+from envcheck.smoke.run import count_stages, run_smoke
 
 X = {"x": SAMPLES}
 LINE = ([value("x", TensorProto.FLOAT, ["n", 8])], [value("y", TensorProto.FLOAT, ["n", 8])])
@@ -55,8 +55,14 @@ def bundle_of(model: bytes, **changes: Any) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def whole(digits: Bundle) -> Smoke:
-    return smoke(digits)
+def stages() -> list[str]:
+    """What `whole` was told of its progress."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def whole(digits: Bundle, stages: list[str]) -> Smoke:
+    return smoke(digits, progress=stages.append)
 
 
 def test_a_healthy_machine_gives_whole_evidence(digits: Bundle, whole: Smoke) -> None:
@@ -94,6 +100,13 @@ def test_readings_stay_out_of_the_evidence(whole: Smoke) -> None:
     assert readings.throughput > 16 * 1000 / (readings.latency.p50_ms * 50)
     assert readings.peak_memory_mb is not None
     assert 20 < readings.peak_memory_mb < 1000
+
+
+def test_latencies_are_taken_in_a_session_of_their_own(whole: Smoke, stages: list[str]) -> None:
+    sessions = [stage for stage in stages if stage.startswith("session")]
+    assert sessions == ["session model", "session canaries", "session canaries-bfloat16", "session timing"]
+    assert [stage for stage in stages if stage.endswith(", timed")] == ["run timing, timed"]
+    assert count_stages(whole.evidence.requested, quick=False) == len(sessions)
 
 
 def test_the_same_machine_gives_the_same_evidence_again(digits: Bundle, whole: Smoke) -> None:
@@ -215,6 +228,22 @@ def test_a_provider_that_is_not_there_is_told_and_what_ran_is_recorded(digits: B
     assert found.ending.reason == (
         f"CUDAExecutionProvider did not register; CPUExecutionProvider ran in its place: {reason}"
     )
+
+
+def test_the_baselines_providers_are_asked_for_in_their_order() -> None:
+    for wanted in (["CUDAExecutionProvider", "CPUExecutionProvider"], ["CPUExecutionProvider"]):
+        found = smoke(classifier_bundle(providers=wanted), quick=True).evidence
+        assert (found.requested, found.registered) == (wanted, ["CPUExecutionProvider"])
+        assert list(found.fallbacks) == wanted[:-1]
+
+
+def test_neither_side_needs_onnx(digits: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "onnx"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    (tmp_path / "onnx.py").write_text("raise ImportError('there is no onnx here')", encoding="ascii")
+    target = Target(environ={"PYTHONPATH": str(tmp_path)})
+    found = smoke(digits, quick=True, target=target).evidence
+    assert (found.ending.status, found.outputs["y"].problem) == ("ok", "")
 
 
 def test_heavy_nodes_that_ran_elsewhere_than_intended_are_named() -> None:
