@@ -220,6 +220,7 @@ class TestTrainingsTimings:
         verdict = decided(policy, self.board, timed(99, **slowed), self.held_to)
         assert verdict.outcome == "unknown"
         assert ("quota" in only(verdict).cause) == ("starved" in slowed)
+        assert ("heat or power" in only(verdict).cause) == ("starved" not in slowed)
 
 
 class TestWhySlow:
