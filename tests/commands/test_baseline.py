@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import msgspec
+import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from support.example_models import DIGITS
 from support.fleet import Commands, Said
-from support.tiny_models import SAMPLES, WEIGHTS, classifier, npz, reference_scores
+from support.tiny_models import SAMPLES, WEIGHTS, classifier, model_bytes, npz, reference_scores, value
+from support.tools import need
 
 from envcheck.contract.baseline import Baseline
 from envcheck.contract.bundle import read_bundle
@@ -100,6 +109,87 @@ def test_an_unsigned_bundle_is_whole_but_not_verified_until_it_is_signed(
     assert (not_verified.code, "NOT verified" in not_verified.out) == (1, True)
     both = commands("baseline", "verify", files / "signed.envcheck", "--key", key, "--key", other)
     assert both.code == 0
+
+
+def test_the_progress_is_drawn_on_a_terminal_alone(files: Path) -> None:
+    terminal, end = pty.openpty()
+    command = [
+        *(sys.executable, "-m", "envcheck", "baseline", "create", "model.onnx", "--inputs", "inputs.npz"),
+        *("--name", "tiny@1.0", "--quick"),
+    ]
+    drawn: list[bytes] = []
+
+    def draw() -> None:
+        # At the end of its last writer a terminal answers with an error.
+        with suppress(OSError):
+            while data := os.read(terminal, 65536):
+                drawn.append(data)
+
+    reader = Thread(target=draw)
+    reader.start()
+    try:
+        environ = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+        done = subprocess.run(
+            command, cwd=files, env=environ, stdout=subprocess.PIPE, stderr=end, check=False
+        )
+    finally:
+        os.close(end)
+        reader.join()
+        os.close(terminal)
+    seen = b"".join(drawn).decode()
+    assert done.returncode == 0
+    # However quick it was: the last stage stays until the bar is taken away.
+    assert "measuring" in seen
+    assert "done" in seen
+    assert "measuring" not in done.stdout.decode()
+    assert "\x1b" not in done.stdout.decode()
+
+
+def constant_inputs() -> dict[str, bytes]:
+    return {"inputs.npz": npz({"x": np.repeat(SAMPLES[:1], 16, axis=0)})}
+
+
+def logarithm() -> dict[str, bytes]:
+    """Of negative numbers there is none."""
+    shapes = [value(name, TensorProto.FLOAT, ["n", 8]) for name in ("x", "y")]
+    return {"model.onnx": model_bytes([helper.make_node("Log", ["x"], ["y"])], shapes[:1], shapes[1:])}
+
+
+@pytest.mark.parametrize(
+    ("made", "flag"), [(constant_inputs, "--accept-constant"), (logarithm, "--accept-non-finite")]
+)
+def test_what_is_refused_can_be_accepted(
+    create: Any, files: Path, made: Callable[[], dict[str, bytes]], flag: str
+) -> None:
+    for name, data in made().items():
+        (files / name).write_bytes(data)
+    refused = create()
+    assert refused.code == 2
+    assert flag in refused.err
+    assert not (files / "tiny.envcheck").exists()
+    accepted = create(flag)
+    assert accepted.code == 0, accepted.err
+    assert (files / "tiny.envcheck").exists()
+
+
+@pytest.mark.slow
+def test_a_machine_that_saturates_can_be_accepted(create: Any, files: Path) -> None:
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+        helper.make_node("MatMulInteger", ["q", "w", "z"], ["p"]),
+        helper.make_node("Cast", ["p"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["f", "s"], ["y"]),
+    ]
+    shapes = [value("x", TensorProto.FLOAT, ["n", 8])], [value("y", TensorProto.FLOAT, ["n", 4])]
+    weights = {"w": np.round(WEIGHTS * 20).astype(np.int8)}
+    (files / "model.onnx").write_bytes(model_bytes(nodes, *shapes, weights))
+    python = files / "haswell"
+    emulated = f'exec {need("qemu-x86_64-static")} -cpu Haswell {sys.executable} "$@"'
+    python.write_text(f"#!/bin/sh\n{emulated}\n", encoding="ascii")
+    python.chmod(0o755)
+    accepted = create("--python", python, "--accept-saturation")
+    assert accepted.code == 0, accepted.err
+    assert "int8 products saturate on this machine" in accepted.err
 
 
 def test_the_best_few_may_be_the_decision(create: Any, files: Path, commands: Commands) -> None:
