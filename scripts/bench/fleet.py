@@ -67,13 +67,13 @@ def populate(store: Any, count: int, statements: list[Statement], results: str, 
             statement = statements[(number * 7919) % len(statements)]
             reported = {
                 "seq": 5,
-                "report": os.urandom(32),
+                "report": os.urandom(8).hex(),
                 "statement": statement.id,
                 "seen_at": now - number % 200,
                 "received_at": now - number % 200,
                 "results": pack_results(results),
                 "readings": readings,
-                "hardware": os.urandom(16).hex(),
+                "hardware": os.urandom(8).hex(),
             }
             yield (
                 f"press-{number:07d}",
@@ -96,7 +96,7 @@ def _write_devices(store: Any, rows: Iterator[tuple[str, str, str, dict[str, Any
         "state": 0,
         "epoch": 1,
         "seq": -1,
-        "report": b"",
+        "report": "",
         "statement": None,
         "seen_at": None,
         "received_at": None,
@@ -113,33 +113,13 @@ def _write_devices(store: Any, rows: Iterator[tuple[str, str, str, dict[str, Any
         ]
     number = 0
     while some := list(islice(rows, _ROWS)):
-        devices, keys = [], []
+        devices = []
         for name, kid, public, reported in some:
-            device = {
-                **blank,
-                **reported,
-                "device": name,
-                "key_id": kid,
-                "label_set": labels[number % label_sets],
-            }
+            named = {"device": name, "key_id": kid, "public_key": public, "token": "00000000"}
+            devices.append({**blank, **reported, **named, "label_set": labels[number % label_sets]})
             number += 1
-            devices.append(device)
-            keys.append(
-                {
-                    "device": name,
-                    "key_id": kid,
-                    "public_key": public,
-                    "state": 0,
-                    "epoch": 1,
-                    "token": "00000000",
-                    "hardware": device["hardware"],
-                    "labels": "{}",
-                    "created_at": device["enrolled_at"],
-                }
-            )
         with database_of(store).write() as connection:
             connection.execute(insert(tables.devices), devices)
-            connection.execute(insert(tables.device_keys), keys)
 
 
 def sample_result(evidence: str, now: int) -> Result:

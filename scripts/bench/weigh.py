@@ -90,7 +90,7 @@ class Fleet:
             seen_at=NOW + seq * 300,
             received_at=NOW + seq * 300 + 1,
             clock_offset=1,
-            hardware=digest(f"hardware {number}".encode())[:32],
+            hardware=digest(f"hardware {number}".encode())[:16],
             readings=json.dumps({"memory.available_mib": self.rng.randrange(200, 4000)}),
             results=msgspec.json.encode({BUNDLE: fields}).decode(),
         )
@@ -112,8 +112,8 @@ def enrol(store: SqlStore, fleet: Fleet) -> None:
 
 def _enrol_one(store: SqlStore, fleet: Fleet, number: int) -> None:
     keyid, public = fleet.key(number)
-    hardware = digest(f"hardware {number}".encode())[:32]
-    key = Key(fleet.name(number), keyid, public, "accepted", 1, "t0000001", hardware, {}, NOW)
+    hardware = digest(f"hardware {number}".encode())[:16]
+    key = Key(fleet.name(number), keyid, public, "accepted", 1, "t0000001", hardware)
     device = Device(key.device, "accepted", fleet.labels(number), keyid, 1, NOW, hardware=hardware)
     store.devices.enrol(
         key.device, keyid, "h" * 64, lambda _facts: EnrolmentPlan(key, device, use_token=False)

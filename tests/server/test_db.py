@@ -17,7 +17,7 @@ from envcheck_server.store import tables
 from envcheck_server.store.common import SqlStore
 from envcheck_server.store.copying import copy_store
 from envcheck_server.store.opening import connect_store, open_store
-from envcheck_server.store.values import Bundle, Deed, FindingsKey, HeldWaiver, Release
+from envcheck_server.store.values import Bundle, Deed, FindingsKey, HeldWaiver, Key, Release
 
 Ask = Callable[..., tuple[int, str, str]]
 
@@ -40,6 +40,8 @@ def fill(store: SqlStore) -> None:
     store.tokens.add(a_token(labels={"line": "press"}))
     for number in range(30):
         enrol(store, f"d-{number:02}")
+    waits = Key("d-07", "another", "public", "pending", 2, "t1", "")
+    store.devices.change("d-07", lambda device, _keys: (device, [waits]))
     receive(store, *(a_report(f"d-{number:02}") for number in range(20)))
     for number in range(20):
         store.objects.put(f"{number:064}", "section", bytes(range(256)) * number, [f"{number + 1:064}"], 20)

@@ -57,8 +57,8 @@ def test_what_the_first_schema_held_is_there_after_the_upgrade(empty_place: Path
     assert [one.device for one in store.fleet.page(None, "", number + 1, revoked=True)] == names
     found = store.devices.find(names[0])
     assert found is not None
-    assert (found.key_id, found.hardware, found.labels) == (keys[0], "ab" * 16, {"line": "press"})
-    assert (found.seq, found.report, found.statement, found.clock_offset) == (7, "c" * 64, -5, -3)
+    assert (found.key_id, found.hardware, found.labels) == (keys[0], "ab" * 8, {"line": "press"})
+    assert (found.seq, found.report, found.statement, found.clock_offset) == (7, "c" * 16, -5, -3)
     assert [(key.key_id, key.public_key, key.token) for key in store.devices.keys(names[0])] == [
         (keys[0], "AAAA", "5f0c21aa"),
         (keys[1], "not base64", "t1"),
@@ -68,7 +68,29 @@ def test_what_the_first_schema_held_is_there_after_the_upgrade(empty_place: Path
     assert held[0].state == "pending"
     assert json.loads(store.fleet.readings(names[:1])[names[0]].results) == results
     counts = store.stats()
-    assert (counts["devices"], counts["device_keys"], counts["changes"]) == (number, 2 * number, 2 * number)
+    assert (counts["devices"], counts["device_keys"], counts["changes"]) == (number, number, 2 * number)
+    store.close()
+
+
+def test_what_no_rule_foresaw_comes_through_the_upgrade(empty_place: Path | str) -> None:
+    """Hardware that is no number, and a device whose key is not there."""
+    store = connect_store(empty_place)
+    rows = first_rows(["a", "b"], ["a1" * 16, "b2" * 16], "{}")
+    for row in (*rows["devices"], *rows["device_keys"]):
+        row["hardware"] = "a board of another kind"
+    rows["device_keys"] = [row for row in rows["device_keys"] if row["device"] == "a"]
+    with store._database.write(alone=True) as connection:
+        upgrade(connection, "0001")
+        for table, these in rows.items():
+            columns = ", ".join(these[0])
+            marks = ", ".join(f":{name}" for name in these[0])
+            connection.execute(text(f"INSERT INTO {table} ({columns}) VALUES ({marks})"), these)
+    store.migrate()
+    assert [key.hardware for key in store.devices.keys("a")] == ["a board of anoth"] * 2
+    assert [(key.key_id, key.public_key) for key in store.devices.keys("b")] == [("a1" * 16, "")]
+    found = store.devices.find("b")
+    assert found is not None
+    assert (found.hardware, found.seq) == ("a board of anoth", 7)
     store.close()
 
 

@@ -20,6 +20,7 @@ from envcheck_server.store.packing import (
     Base64,
     pack_hex,
     pack_results,
+    short_name,
     unpack_hex,
     unpack_results,
 )
@@ -88,7 +89,7 @@ def test_every_field_of_a_result_has_its_place() -> None:
 def test_a_row_from_before_times_were_spelt_is_read() -> None:
     """An upgrade leaves the rows of devices as they are until their next report."""
     told = "2026-01-01T00:00:00.5Z"
-    before = json.dumps({BUNDLES[0][:16]: [told, None, None, 92.4]})
+    before = json.dumps({short_name(BUNDLES[0]): [told, None, None, 92.4]})
     assert json.loads(unpack_results(before, BUNDLES)) == {
         BUNDLES[0]: {"measured_at": told, "peak_memory_mb": 92.4}
     }
@@ -99,7 +100,7 @@ def test_bundles_that_share_a_short_name_speak_for_nothing() -> None:
     one = {"measured_at": "2026-01-01T00:00:00Z", "peak_memory_mb": 1.0}
     twin, other = "a" * 63 + "b", "c" * 64
     packed = pack_results(json.dumps({"a" * 64: one, twin: one, other: one}))
-    assert list(json.loads(packed)) == [other[:16]]
+    assert list(json.loads(packed)) == [short_name(other)]
     assert list(json.loads(unpack_results(packed, ["a" * 64, twin, other]))) == [other]
 
 

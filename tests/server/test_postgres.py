@@ -154,7 +154,7 @@ def test_what_no_text_can_hold_is_bad_input(postgres: str) -> None:
 
 
 def a_key(device: str, number: int, epoch: int) -> Key:
-    return Key(device, f"{number:032x}", "public", "accepted", epoch, "t1", "", {}, 10)
+    return Key(device, f"{number:032x}", "public", "accepted", epoch, "t1", "")
 
 
 def enrol(store: SqlStore, name: str, number: int) -> None:

@@ -124,12 +124,13 @@ def test_steady_reports_touch_no_index(place: str) -> None:
     store = open_store(place)
     for seq in range(2, 6):
         times = {"seen_at": seq, "received_at": seq, "clock_offset": seq}
-        receive(store, *(a_report(name, seq, **times) for name in names))
+        for pair in zip(names[:50], names[50:], strict=True):
+            receive(store, *(a_report(name, seq, **times) for name in pair))
     store.close()
     total, hot = (now - then for now, then in zip(_updates(place), before, strict=True))
     assert total == 400
-    # What found no room on its page moved; an index on what changes would move them all.
-    assert hot > total / 2
+    # What finds no room on its page moves; an index on what changes would move them all.
+    assert hot > 0.9 * total
 
 
 def _updates(url: str) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from support.collector import Device, evidence_of, make_bundle, refused, told
 from envcheck.contract.canonical import digest
 from envcheck.contract.document import encode
 from envcheck.contract.wire import ObjectAnswer, ReportAnswer
+from envcheck_server.store.values import report_name
 
 
 def test_the_answer_echoes_what_was_stored_and_asks_for_what_is_missing(collector) -> None:
@@ -35,7 +36,7 @@ def test_the_same_bytes_again_are_answered_the_same(collector) -> None:
     first = told(device.put_report(report), ReportAnswer)
     assert told(device.put_report(report), ReportAnswer) == first
     row = collector.services.store.devices.find("press-07")
-    assert (row.seq, row.report) == (1, digest(encode(report)))
+    assert (row.seq, row.report) == (1, report_name(digest(encode(report))))
 
 
 def test_a_hundred_resends_at_once_are_one_row_and_one_answer(collector) -> None:
@@ -55,7 +56,7 @@ def test_a_hundred_resends_at_once_are_one_row_and_one_answer(collector) -> None
     assert len(answers) == 1
     assert collector.services.store.stats()["changes"] == 1
     row = collector.services.store.devices.find(device.name)
-    assert (row.seq, row.report) == (report.seq, digest(encode(report)))
+    assert (row.seq, row.report) == (report.seq, report_name(digest(encode(report))))
 
 
 def test_reports_in_any_order_count_once_and_never_after_a_later_one(collector) -> None:
@@ -73,7 +74,7 @@ def test_reports_in_any_order_count_once_and_never_after_a_later_one(collector) 
             if answer.status_code == 200:
                 assert answers.setdefault(report.seq, answer.content) == answer.content
         row = collector.services.store.devices.find(device.name)
-        assert (row.seq, row.report) == (4, digest(encode(reports[-1])))
+        assert (row.seq, row.report) == (4, report_name(digest(encode(reports[-1]))))
 
 
 def test_what_comes_late_or_forked_is_refused(collector) -> None:
@@ -86,7 +87,7 @@ def test_what_comes_late_or_forked_is_refused(collector) -> None:
     device.seq = 1
     other = device.compose(readings={"memory.available_mb": 1})
     assert "another report 2" in refused(device.put_report(other), 409).message
-    assert collector.services.store.devices.find("press-07").report == digest(encode(second))
+    assert collector.services.store.devices.find("press-07").report == report_name(digest(encode(second)))
 
 
 def test_two_machines_with_one_key_are_set_aside_both(collector) -> None:

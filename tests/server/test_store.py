@@ -24,6 +24,7 @@ from envcheck_server.store.values import (
     Key,
     NewReport,
     Release,
+    report_name,
 )
 
 CUTS = Cuts(bundle="b" * 64, seen_before=500, seen_until=2000)
@@ -47,7 +48,7 @@ def test_tokens_are_kept_and_revoked_once(store: Store) -> None:
 def test_enrolling_gives_the_facts_and_writes_the_plan(store: Store) -> None:
     store.tokens.add(a_token())
     seen: list[EnrolmentFacts] = []
-    key = Key("a", "k1", "public", "pending", 1, "t1", "hw", {"x": "y"}, 10)
+    key = Key("a", "k1", "public", "pending", 1, "t1", "hw")
     device = Device("a", "pending", {"line": "press"}, "k1", 1, 10, hardware="hw")
 
     def decide(facts: EnrolmentFacts) -> EnrolmentPlan:
@@ -107,7 +108,7 @@ def test_of_a_batch_each_report_sees_the_one_before(store: Store) -> None:
     assert [row.seq if row else None for row in rows] == [-1, 1, 1, None]
     found = store.devices.find("a")
     assert found is not None
-    assert (found.seq, found.report, found.statement) == (2, f"{2:064x}", -7)
+    assert (found.seq, found.report, found.statement) == (2, report_name(f"{2:064x}"), -7)
     assert (found.seen_at, found.received_at, found.clock_offset) == (1000, 1001, -3)
     assert store.reports.statements([-7, 8]) == {-7: STATEMENT}
     assert store.stats()["changes"] == 1

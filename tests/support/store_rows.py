@@ -24,7 +24,7 @@ def a_token(**changed: Any) -> Token:
 
 
 def enrol(store: Store, name: str, **changed: Any) -> Device:
-    key = Key(name, f"key-{name}", "public", "accepted", 1, "t1", "", {}, 10)
+    key = Key(name, f"key-{name}", "public", "accepted", 1, "t1", "")
     values: dict[str, Any] = {
         "device": name,
         "state": "accepted",

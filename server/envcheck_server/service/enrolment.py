@@ -63,7 +63,7 @@ class EnrolmentService:
             lambda facts: plan_enrolment(enrolment, signed.keyid, facts, now),
         )
         if plan.write_key:
-            self._record_enrolment(plan)
+            self._record_enrolment(plan, enrolment.labels)
         held = plan.device or self._store.devices.find(enrolment.device)
         labels = held.labels if held is not None and held.key_id == signed.keyid else {}
         return EnrolmentAnswer(
@@ -137,21 +137,21 @@ class EnrolmentService:
     def _replace(self, speaker: Speaker, rotation: KeyRotation, keyid: str) -> Device:
         if self._store.devices.find_by_key(keyid) is not None:
             raise Conflict("this key is known already", "make a new one: envcheck enroll --rotate")
-        now = self._clock()
 
         def plan(found: Device, keys: list[Key]) -> tuple[Device, list[Key]]:
             # Looked at again: since the request was let in, an operator may have decided otherwise.
             if found.state != "accepted" or found.key_id != speaker.key_id:
                 raise Forbidden(f"{found.device}: the key that signed is not the one it speaks with")
-            return rotate_key(found, keys, rotation, speaker.key_id, now)
+            return rotate_key(found, keys, rotation, speaker.key_id)
 
         changed = self._change(speaker.device, plan)
         by = f"key:{speaker.key_id}"
         self._recorder.record(by, "device.rotate", speaker.device, key=keyid, epoch=changed.epoch)
         return changed
 
-    def _record_enrolment(self, plan: EnrolmentPlan) -> None:
+    def _record_enrolment(self, plan: EnrolmentPlan, proposed: Mapping[str, str]) -> None:
         key = plan.key
+        proposals = {"labels": written_labels(proposed)} if proposed else {}
         self._recorder.record(
             f"key:{key.key_id}",
             "device.enrol",
@@ -160,6 +160,7 @@ class EnrolmentService:
             epoch=key.epoch,
             hardware=key.hardware,
             token=key.token or "preauthorised",
+            **proposals,
         )
 
 

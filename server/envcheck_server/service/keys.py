@@ -15,7 +15,7 @@ from envcheck_server.service.signatures import is_signed_by, raw_key
 from envcheck_server.service.tokens import check_token
 from envcheck_server.store.values import Device, EnrolmentFacts, EnrolmentPlan, Key, Preauthorised, Token
 
-# How much of a hardware id counts; devices send as much.
+# How much of an id of hardware a factory names; devices send as much.
 HARDWARE_DIGITS = 32
 
 
@@ -47,13 +47,16 @@ def plan_enrolment(enrolment: Enrolment, keyid: str, facts: EnrolmentFacts, now:
         state=state,
         epoch=known.epoch if known else 1 + max((one.epoch for one in facts.keys), default=0),
         token="" if beforehand or token is None else token.id,
-        hardware=enrolment.hardware,
-        labels=dict(enrolment.labels),
-        created_at=now,
+        hardware=hardware_name(enrolment.hardware),
     )
     labels = beforehand.labels if beforehand else token.labels if token else {}
     device = _speaking_with(key, state, labels, now) if first else None
     return EnrolmentPlan(key=key, device=device, use_token=beforehand is None)
+
+
+def hardware_name(hardware: str) -> str:
+    """Return the first 64 bits of an id of hardware: enough to tell that a device has moved to another."""
+    return hardware[:16]
 
 
 def _enrols(token: Token | None, now: int) -> Token:
@@ -75,14 +78,14 @@ def _again(known: Key) -> EnrolmentPlan:
     return EnrolmentPlan(key=known, write_key=False, use_token=False)
 
 
-def _speaking_with(key: Key, state: DeviceState, labels: Mapping[str, str], now: int) -> Device:
+def _speaking_with(key: Key, state: DeviceState, labels: Mapping[str, str], enrolled_at: int) -> Device:
     return Device(
         device=key.device,
         state=state,
         labels=dict(labels),
         key_id=key.key_id,
         epoch=key.epoch,
-        enrolled_at=now,
+        enrolled_at=enrolled_at,
         hardware=key.hardware,
     )
 
@@ -102,8 +105,7 @@ def accept_key(found: Device, keys: list[Key], named: str) -> tuple[Device, list
         # Out of quarantine, the hardware that it reports next is the one that counts.
         hardware = "" if found.state == "quarantined" else found.hardware
         return replace(found, state="accepted", hardware=hardware), [*others, chosen]
-    speaking = _speaking_with(chosen, "accepted", found.labels, chosen.created_at)
-    return replace(speaking, enrolled_at=found.enrolled_at), [*others, chosen]
+    return _speaking_with(chosen, "accepted", found.labels, found.enrolled_at), [*others, chosen]
 
 
 def reject_key(found: Device, keys: list[Key], named: str) -> tuple[Device, list[Key]]:
@@ -114,9 +116,7 @@ def reject_key(found: Device, keys: list[Key], named: str) -> tuple[Device, list
     return (replace(found, state="revoked") if alone else found), [chosen]
 
 
-def rotate_key(
-    found: Device, keys: list[Key], rotation: KeyRotation, by: str, now: int
-) -> tuple[Device, list[Key]]:
+def rotate_key(found: Device, keys: list[Key], rotation: KeyRotation, by: str) -> tuple[Device, list[Key]]:
     """Put a device's new key in the place of the one that it speaks with. Its reports go on counting.
 
     Raises BadInput for a proof that does not hold, Conflict for a key that the device had before.
@@ -129,7 +129,7 @@ def rotate_key(
     statement = rotation_statement(found.device, by, rotation.public_key)
     if not is_signed_by(raw_key(rotation.public_key), proof, statement):
         raise BadInput("proof: it is not the new key's signature of this rotation")
-    new = replace(old, key_id=keyid, public_key=rotation.public_key, token="", created_at=now)
+    new = replace(old, key_id=keyid, public_key=rotation.public_key, token="")
     return replace(found, key_id=keyid), [replace(old, state="revoked"), new]
 
 

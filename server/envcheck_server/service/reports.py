@@ -14,12 +14,13 @@ from envcheck.contract.wire import MODEL_READING, UNREADABLE, Report, ReportAnsw
 from envcheck.errors import BadInput
 from envcheck_server.service.authentication import AuthenticationService, Speaker
 from envcheck_server.service.errors import Conflict
+from envcheck_server.service.keys import hardware_name
 from envcheck_server.service.leases import Leases
 from envcheck_server.service.releases import offers
 from envcheck_server.service.schedule import next_report
 from envcheck_server.service.times import Clock, read_seconds
 from envcheck_server.service.writer import Writer
-from envcheck_server.store.values import CLONED, Device, NewReport, Receipt, Received, Statement
+from envcheck_server.store.values import CLONED, Device, NewReport, Receipt, Received, Statement, report_name
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _MOST_RESULTS = 256
@@ -62,7 +63,7 @@ class ReportService:
             seen_at=max(0, now - max(0, speaker.created - captured)),
             received_at=now,
             clock_offset=now - speaker.created,
-            hardware=report.hardware,
+            hardware=hardware_name(report.hardware),
             readings=_json(_readings_beside(report)),
             results=_json({bundle: _readings(result) for bundle, result in report.results.items()}),
         )
@@ -106,7 +107,7 @@ def judge_receipt(device: Device | None, new: NewReport) -> Receipt:
     elif device.epoch != new.epoch:
         receipt = "epoch"
     elif new.seq == device.seq:
-        receipt = "repeated" if new.report == device.report else "forked"
+        receipt = "repeated" if report_name(new.report) == device.report else "forked"
     elif new.seq < device.seq:
         # One that was sent before, however late it comes, must not accuse anybody.
         receipt = "clone" if _moved(device, new) and _signed_later(device, new) else "older"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 
-from nacl.bindings import crypto_sign_BYTES, crypto_sign_open
+from nacl.bindings import crypto_sign_BYTES, crypto_sign_open, crypto_sign_PUBLICKEYBYTES
 from nacl.exceptions import CryptoError
 
 
@@ -18,7 +18,8 @@ def raw_key(public_key: str) -> bytes:
 
 def is_signed_by(raw: bytes, signature: bytes, message: bytes) -> bool:
     """Tell whether `signature` is that of the Ed25519 key `raw` over `message`."""
-    if len(signature) != crypto_sign_BYTES:
+    # The library reads as many bytes as there ought to be.
+    if len(signature) != crypto_sign_BYTES or len(raw) != crypto_sign_PUBLICKEYBYTES:
         return False
     try:
         crypto_sign_open(signature + message, raw)

@@ -35,9 +35,6 @@ from envcheck_server.store.tokens import TokenTable
 from envcheck_server.store.values import Pruned
 from envcheck_server.store.waivers import WaiverTable
 
-# Takes 4 MiB of the server's disk for a moment and leaves nothing behind. Without room the server says so.
-_SPILL = "SELECT count(*) FROM unnest(array_fill(repeat('x', 1000), ARRAY[4096])) AS filling"
-
 
 class SqlStore:
     """A Store over a database. `name` is how people are told of it."""
@@ -66,10 +63,7 @@ class SqlStore:
         with self._database.write(concurrent=True) as connection:
             # Rewrites what is there: enough to need room in the log, and it changes nothing.
             connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
-            if connection.dialect.name == "postgresql":
-                # Its log lies there in advance, and its disk can't be looked at from here.
-                connection.exec_driver_sql("SET LOCAL work_mem = '64kB'")
-                connection.exec_driver_sql(_SPILL)
+            self._database.need_room(connection)
 
     @repeated
     def migrate(self) -> tuple[str, str]:

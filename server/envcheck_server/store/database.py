@@ -113,6 +113,10 @@ class Database(ABC):
         """Return the query so that rows of `table` do not change until the transaction ends."""
 
     @abstractmethod
+    def need_room(self, connection: Connection) -> None:
+        """Take some of the disk for a moment, where a row that was written does not prove any."""
+
+    @abstractmethod
     def size(self, connection: Connection) -> int:
         """Return how many bytes the database has on the disk."""
 

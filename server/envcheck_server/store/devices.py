@@ -27,6 +27,7 @@ _COLUMNS = (
     "enrolled_at",
     "hardware",
     "seq",
+    "report",
     "statement",
     "seen_at",
     "received_at",
@@ -51,18 +52,18 @@ class DeviceTable:
         """Ask `decide` with the facts, and write its plan, in one transaction."""
         with self._database.write() as connection:
             token = connection.execute(select(_TOKENS).where(_TOKENS.c.secret_hash == secret_hash)).first()
+            held = self._held(connection, device)
             facts = EnrolmentFacts(
                 token=None if token is None else token_of(token),
-                device=self._held(connection, device),
+                device=held,
                 keys=_keys(connection, device),
-                holder=connection.scalar(select(_KEYS.c.device).where(_KEYS.c.key_id == key_id)),
+                holder=_holder(connection, key_id),
                 preauthorised=find_preauthorised(connection, key_id),
             )
             plan = decide(facts)
-            if plan.write_key:
-                _replace_key(connection, plan.key)
-            if plan.device is not None:
-                self._write(connection, plan.device)
+            speaking = plan.device or held
+            if plan.write_key and speaking is not None:
+                self._write(connection, speaking, [*facts.keys, plan.key])
             if plan.use_token and facts.token is not None:
                 used = update(_TOKENS).where(_TOKENS.c.id == facts.token.id).values(used=_TOKENS.c.used + 1)
                 connection.execute(used)
@@ -76,18 +77,23 @@ class DeviceTable:
     def find_by_key(self, key_id: str) -> tuple[Key, Device] | None:
         """Return the key of this id and the device it belongs to."""
         with self._database.read() as connection:
+            row = connection.execute(_select_speaking().where(_DEVICES.c.key_id == key_id)).first()
+            if row is not None:
+                return _speaking_of(row), device_of(row)
             row = connection.execute(select(_KEYS).where(_KEYS.c.key_id == key_id)).first()
-            if row is None:
-                return None
-            device = _find(connection, row.device)
-        return None if device is None else (_key_of(row), device)
+            device = None if row is None else _find(connection, row.device)
+        return None if row is None or device is None else (_key_of(row), device)
 
     def public_keys(self, key_ids: Collection[str]) -> dict[str, tuple[str, str]]:
         """Return devices and public keys by the keys' ids, of those that are there."""
-        columns = (_KEYS.c.key_id, _KEYS.c.device, _KEYS.c.public_key)
-        query = select(*columns).where(_KEYS.c.key_id.in_(key_ids))
+        found: dict[str, tuple[str, str]] = {}
         with self._database.read() as connection:
-            return {key_id: (device, key) for key_id, device, key in connection.execute(query)}
+            for table in (_DEVICES, _KEYS):
+                query = select(table.c.key_id, table.c.device, table.c.public_key)
+                rest = [key_id for key_id in key_ids if key_id not in found]
+                rows = connection.execute(query.where(table.c.key_id.in_(rest))) if rest else ()
+                found |= {key_id: (device, key) for key_id, device, key in rows}
+        return found
 
     def keys(self, device: str) -> list[Key]:
         """Return every key of a device, oldest epoch first."""
@@ -96,15 +102,16 @@ class DeviceTable:
 
     def waiting(self, devices: Collection[str]) -> dict[str, list[str]]:
         """Return the ids of the keys that wait for an operator, by device."""
-        query = (
-            select(_KEYS.c.device, _KEYS.c.key_id)
-            .where(_KEYS.c.state == STATES.index("pending"), self._database.among(_KEYS.c.device, devices))
-            .order_by(_KEYS.c.device, _KEYS.c.epoch, _KEYS.c.key_id)
-        )
-        found: dict[str, list[str]] = {}
+        waiting: list[tuple[str, int, str]] = []
         with self._database.read() as connection:
-            for row in connection.execute(query):
-                found.setdefault(row.device, []).append(row.key_id)
+            for table in (_DEVICES, _KEYS):
+                waits = table.c.state == STATES.index("pending")
+                these = self._database.among(table.c.device, devices)
+                query = select(table.c.device, table.c.epoch, table.c.key_id).where(waits, these)
+                waiting += [tuple(row) for row in connection.execute(query)]
+        found: dict[str, list[str]] = {}
+        for device, _, key_id in sorted(waiting):
+            found.setdefault(device, []).append(key_id)
         return found
 
     @repeated
@@ -116,10 +123,9 @@ class DeviceTable:
             found = self._held(connection, device)
             if found is None:
                 return None
-            changed, keys = plan(found, _keys(connection, device))
-            self._write(connection, changed)
-            for key in keys:
-                _replace_key(connection, key)
+            before = _keys(connection, device)
+            changed, keys = plan(found, before)
+            self._write(connection, changed, [*before, *keys])
         return changed
 
     def _held(self, connection: Connection, device: str) -> Device | None:
@@ -128,14 +134,23 @@ class DeviceTable:
         row = connection.execute(self._database.held(query, _DEVICES)).first()
         return None if row is None else device_of(row)
 
-    def _write(self, connection: Connection, device: Device) -> None:
+    def _write(self, connection: Connection, device: Device, keys: list[Key]) -> None:
+        """Write a device and all its keys, that which it speaks with into its row.
+
+        Of two keys with one id the later counts.
+        """
+        others = {key.key_id: key for key in keys}
+        speaking = others.pop(device.key_id)
         values = {name: getattr(device, name) for name in _COLUMNS}
+        values |= {"public_key": speaking.public_key, "token": speaking.token}
         values["state"] = STATES.index(device.state)
-        values["report"] = bytes.fromhex(device.report)
         values["label_set"] = write_labels(self._database, connection, device.labels)
         changed = connection.execute(update(_DEVICES).where(_DEVICES.c.device == device.device), values)
         if changed.rowcount == 0:
             connection.execute(insert(_DEVICES), {**values, "results": "{}", "readings": "{}"})
+        connection.execute(delete(_KEYS).where(_KEYS.c.device == device.device))
+        if others:
+            connection.execute(insert(_KEYS), [_key_values(key) for key in others.values()])
 
 
 def write_labels(database: Database, connection: Connection, labels: Mapping[str, str]) -> int:
@@ -148,7 +163,7 @@ def write_labels(database: Database, connection: Connection, labels: Mapping[str
 
 def select_devices() -> Select[Any]:
     """Return the query for device rows with their labels, as `device_of` reads them."""
-    columns = [_DEVICES.c[name] for name in (*_COLUMNS, "state", "report")]
+    columns = [_DEVICES.c[name] for name in (*_COLUMNS, "state")]
     joined = _DEVICES.join(tables.label_sets, tables.label_sets.c.id == _DEVICES.c.label_set)
     return select(*columns, tables.label_sets.c.labels).select_from(joined)
 
@@ -158,7 +173,6 @@ def device_of(row: Any) -> Device:
     return Device(
         **{name: getattr(row, name) for name in _COLUMNS},
         state=STATES[row.state],
-        report=row.report.hex(),
         labels=json.loads(row.labels),
     )
 
@@ -168,19 +182,44 @@ def _find(connection: Connection, device: str) -> Device | None:
     return None if row is None else device_of(row)
 
 
+def _select_speaking() -> Select[Any]:
+    """Return the query for devices with the keys that they speak with, as `_speaking_of` reads them."""
+    return select_devices().add_columns(_DEVICES.c.public_key, _DEVICES.c.token)
+
+
+def _speaking_of(row: Any) -> Key:
+    state = STATES[row.state]
+    return Key(
+        device=row.device,
+        key_id=row.key_id,
+        public_key=row.public_key,
+        state="accepted" if state == "quarantined" else state,
+        epoch=row.epoch,
+        token=row.token,
+        hardware=row.hardware,
+    )
+
+
 def _keys(connection: Connection, device: str) -> list[Key]:
-    query = select(_KEYS).where(_KEYS.c.device == device).order_by(_KEYS.c.epoch, _KEYS.c.key_id)
-    return [_key_of(row) for row in connection.execute(query)]
+    speaking = connection.execute(_select_speaking().where(_DEVICES.c.device == device))
+    others = connection.execute(select(_KEYS).where(_KEYS.c.device == device))
+    found = [*map(_speaking_of, speaking), *map(_key_of, others)]
+    return sorted(found, key=lambda key: (key.epoch, key.key_id))
+
+
+def _holder(connection: Connection, key_id: str) -> str | None:
+    """Return the device that a key belongs to."""
+    for table in (_DEVICES, _KEYS):
+        holder = connection.scalar(select(table.c.device).where(table.c.key_id == key_id))
+        if holder is not None:
+            return str(holder)
+    return None
 
 
 def _key_of(row: Any) -> Key:
     fields = dict(row._mapping)  # noqa: SLF001  (SQLAlchemy's public name for a row as a mapping)
-    return Key(**{**fields, "state": STATES[row.state], "labels": json.loads(row.labels)})
+    return Key(**{**fields, "state": STATES[row.state]})
 
 
-def _replace_key(connection: Connection, key: Key) -> None:
-    same = (_KEYS.c.device == key.device) & (_KEYS.c.key_id == key.key_id)
-    connection.execute(delete(_KEYS).where(same))
-    values = {name: getattr(key, name) for name in Key.__slots__}
-    values["state"] = STATES.index(key.state)
-    connection.execute(insert(_KEYS), {**values, "labels": json.dumps(key.labels)})
+def _key_values(key: Key) -> dict[str, Any]:
+    return {**{name: getattr(key, name) for name in Key.__slots__}, "state": STATES.index(key.state)}

@@ -88,8 +88,8 @@ class Base64(TypeDecorator[str]):
 
 
 def short_name(bundle: str) -> str:
-    """Return the name of a bundle among the results of one device: the first 64 bits of its digest."""
-    return bundle[:16]
+    """Return the name of a bundle among the results of one device: the first 32 bits of its digest."""
+    return bundle[:8]
 
 
 def pack_results(text: str) -> str:

@@ -71,6 +71,9 @@ _CHANGE = """
     SELECT * FROM unnest(%s::text[], %s::int[], %s::bigint[], %s::bigint[], %s::bigint[])
 """
 
+# Takes 4 MiB of the server's disk for a moment and leaves nothing behind. Without room the server says so.
+_SPILL = "SELECT count(*) FROM unnest(array_fill(repeat('x', 1000), ARRAY[4096])) AS filling"
+
 
 class PostgresHot:
     """The hot statements: one for a whole batch, its rows as one array for each column."""
@@ -122,6 +125,11 @@ class PostgresDatabase(Database):
     def held(self, query: Select[Any], table: Table) -> Select[Any]:
         """Return the query so that rows of `table` do not change until the transaction ends."""
         return query.with_for_update(of=table)
+
+    def need_room(self, connection: Connection) -> None:
+        """Spill to the disk: the log lies there in advance, and the disk can't be looked at from here."""
+        connection.exec_driver_sql("SET LOCAL work_mem = '64kB'")
+        connection.exec_driver_sql(_SPILL)
 
     def size(self, connection: Connection) -> int:
         """Return how many bytes the database has on the disk."""

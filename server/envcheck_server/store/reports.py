@@ -16,7 +16,16 @@ from envcheck_server.store.objects import absent_objects
 from envcheck_server.store.packing import pack_hex, pack_results, unpack_hex
 from envcheck_server.store.releases import all_releases
 from envcheck_server.store.tables import STATES
-from envcheck_server.store.values import CLONED, Deed, Device, NewReport, Receipt, Received, Statement
+from envcheck_server.store.values import (
+    CLONED,
+    Deed,
+    Device,
+    NewReport,
+    Receipt,
+    Received,
+    Statement,
+    report_name,
+)
 
 _STATEMENTS = tables.statements
 _PRUNINGS = tables.prunings
@@ -167,7 +176,7 @@ def _rows(database: Database, connection: Connection, devices: list[str]) -> dic
             enrolled_at,
             unpack_hex(hardware),
             seq,
-            report.hex(),
+            unpack_hex(report),
             *rest,
         )
     return found
@@ -179,7 +188,7 @@ def _after(row: Device, new: NewReport, receipt: Receipt) -> Device:
         return replace(
             row,
             seq=new.seq,
-            report=new.report,
+            report=report_name(new.report),
             statement=new.statement.id,
             seen_at=new.seen_at,
             received_at=new.received_at,
@@ -197,7 +206,7 @@ def _row_values(device: Device | None, last: NewReport | None) -> tuple[Any, ...
         device.device,
         STATES.index(device.state),
         device.seq,
-        bytes.fromhex(device.report),
+        pack_hex(device.report),
         device.statement,
         device.seen_at,
         device.received_at,

@@ -100,6 +100,9 @@ class SqliteDatabase(Database):
         """Return the query as it is: whoever writes is alone."""
         return query
 
+    def need_room(self, connection: Connection) -> None:
+        """Do nothing: what is written goes to the disk."""
+
     def size(self, connection: Connection) -> int:
         """Return how many bytes the database has on the disk."""
         pages = int(connection.exec_driver_sql("PRAGMA page_count").scalar_one())

@@ -72,29 +72,32 @@ devices = Table(
     Column("enrolled_at", BigInteger, nullable=False),
     Column("epoch", Integer, nullable=False),
     Column("state", SmallInteger, nullable=False),
+    # The key that it speaks with: its state, epoch and hardware are the device's.
     Column("key_id", Hex, nullable=False),
-    Column("report", LargeBinary, nullable=False),
+    Column("public_key", Base64, nullable=False),
+    Column("token", Hex, nullable=False),
+    Column("report", Hex, nullable=False),
     Column("hardware", Hex, nullable=False),
     # packing.py says how.
     Column("results", String, nullable=False),
     Column("readings", String, nullable=False),
     # None on the times, which change with every report, nor on labels: whoever asks for a cohort reads all.
     Index("devices_statement", "statement"),
+    Index("devices_key_id", "key_id", postgresql_using="hash"),
     sqlite_with_rowid=False,
 )
 
+# The keys that a device enrolled with and does not speak with: they wait, or are revoked.
 device_keys = Table(
     "device_keys",
     metadata,
     Column("device", _ID, primary_key=True),
     Column("key_id", Hex, primary_key=True),
-    Column("created_at", BigInteger, nullable=False),
     Column("epoch", Integer, nullable=False),
     Column("state", SmallInteger, nullable=False),
     Column("public_key", Base64, nullable=False),
     Column("token", Hex, nullable=False),
     Column("hardware", Hex, nullable=False),
-    Column("labels", String, nullable=False),
     Index("device_keys_key_id", "key_id"),
     sqlite_with_rowid=False,
 )

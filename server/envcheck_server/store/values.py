@@ -30,7 +30,11 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One public key that a device enrolled with. `token` is the id of the token it used."""
+    """One public key that a device enrolled with. `token` is the id of the token it used.
+
+    The state of the one that a device speaks with is the device's, accepted in quarantine; so are its epoch
+    and its hardware.
+    """
 
     device: str
     key_id: str
@@ -39,8 +43,6 @@ class Key:
     epoch: int
     token: str
     hardware: str
-    labels: dict[str, str]
-    created_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Statement:
 class Device:
     """A device with the key it speaks with. `seen_at` is when its last report was captured, by our clock.
 
-    `report` is the SHA-256 of the last body, `clock_offset` our clock minus the device's, both in seconds.
+    `report` is the `report_name` of the last one, `clock_offset` our clock minus the device's, in seconds.
     """
 
     device: str
@@ -82,6 +84,11 @@ class Device:
     seen_at: int | None = None
     received_at: int | None = None
     clock_offset: int = 0
+
+
+def report_name(digest: str) -> str:
+    """Return the first 64 bits of a report's digest: enough to tell it from another of the same device."""
+    return digest[:16]
 
 
 @dataclass(frozen=True, slots=True)
