@@ -56,6 +56,14 @@ def test_every_change_is_written_down_with_who_made_it(collector) -> None:
     assert services.audit.verify().fault == ""
 
 
+def test_labels_that_a_device_proposes_are_told(collector) -> None:
+    device = Device(collector.http)
+    device.enrol(collector.token(uses=2), labels={"site": "bonn", "line": "boss"})
+    assert last(collector).details["labels"] == "line=boss,site=bonn"
+    collector.device("press-08")
+    assert "labels" not in last(collector).details
+
+
 def test_what_changes_nothing_leaves_no_entry(collector) -> None:
     bundle = make_bundle()
     ci = collector.holder("baseline:write")
