@@ -11,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    Integer,
     and_,
     case,
     exists,
@@ -196,12 +197,7 @@ class FleetTable:
         }
         for path, drawn in limits.items():
             if drawn:
-                actual = self._number(cuts.bundle, path)
-                # How many of them a figure is beyond: the highest first, but before it what is usual, for
-                # which the figure is then looked up once. What is not known is on no side.
-                beyond = [(actual > limit, place) for place, limit in reversed([*enumerate(drawn, 1)])]
-                side = case((actual <= drawn[0], 0), *beyond, else_=len(drawn) + 1)
-                lines = lines * (len(drawn) + 2) + side
+                lines = lines * (len(drawn) + 2) + _side(self._number(cuts.bundle, path), drawn)
         if any(limits.values()):
             throttled = self._number(cuts.bundle, ("throttled",))
             lines = lines * 2 + func.coalesce(throttled, literal(0))
@@ -232,6 +228,18 @@ class FleetTable:
             alike = and_(_DEVICES.c.state == state, lines == side, waivers == waived)
             terms.append(and_(alike, statement))
         return or_(*terms)
+
+
+def _side(figure: ColumnElement[Any], limits: Sequence[float]) -> ColumnElement[int]:
+    """Tell how many limits, from the lowest on, a figure is beyond; one more than all where it is not known.
+
+    Written so that it is looked up as seldom as can be, which is what takes a gate's time: once where there
+    is one limit, and where it is within the lowest.
+    """
+    if len(limits) == 1:
+        return func.coalesce((figure > limits[0]).cast(Integer), literal(2))
+    beyond = [(figure > limit, place) for place, limit in reversed([*enumerate(limits, 1)])]
+    return case((figure <= limits[0], 0), *beyond, else_=len(limits) + 1)
 
 
 def _usual(connection: Connection, lines: ColumnElement[int]) -> int:

@@ -42,12 +42,17 @@ _LOCKS = 0x656E7663
 _WRITING = 1
 _DECIDING = 2
 
-# Of what an operator set, only this is overruled: an answer is given once it is on the disk.
+# Of what an operator set, only this is overruled: an answer is given once it is on the disk, and what groups
+# a million devices must not sort them for want of a few megabytes.
 _SESSION = """
     SELECT set_config('TimeZone', 'UTC', false), set_config('lock_timeout', '10s', false),
            set_config('idle_in_transaction_session_timeout', '60s', false),
            set_config('synchronous_commit', CASE current_setting('synchronous_commit')
                       WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)
+"""
+_READER = """
+    SELECT set_config('work_mem', '32MB', false)
+    WHERE pg_size_bytes(current_setting('work_mem')) < pg_size_bytes('32MB')
 """
 _ROWS = """
     SELECT d.device, d.state, l.labels, d.key_id, d.epoch, d.enrolled_at, d.hardware, d.seq, d.report,
@@ -203,6 +208,8 @@ def _engine(address: Address, *, writes: bool) -> Engine:
     @event.listens_for(engine, "connect")
     def connect(connection: psycopg.Connection[Any], _record: Any) -> None:
         connection.execute(_SESSION)
+        if not writes:
+            connection.execute(_READER)
         connection.commit()
 
     return engine
