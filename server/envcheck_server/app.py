@@ -14,6 +14,7 @@ from litestar.datastructures import State
 from litestar.handlers import HTTPRouteHandler
 from litestar.response.base import ASGIResponse
 
+from envcheck.contract.document import Document, encode_answer
 from envcheck_server.api.endpoint import Endpoint, HttpRequest, Site, serve
 from envcheck_server.api.endpoints import ENDPOINTS
 from envcheck_server.api.problems import answering
@@ -22,7 +23,7 @@ from envcheck_server.service.services import Services, make_services
 from envcheck_server.settings import Settings
 from envcheck_server.store.interface import Store
 
-Handle = Callable[[HttpRequest], Awaitable[ASGIResponse]]
+Handle = Callable[[HttpRequest], Awaitable[Document | ASGIResponse]]
 
 # The route that nearly every request is for.
 _HOT = ("PUT", "/v1/devices/{device:str}/report")
@@ -54,10 +55,26 @@ class Collector(Litestar):
         scope["path_params"] = {"device": found[1]}
         request: HttpRequest = Request(scope, receive, send)
         try:
-            response = await self._report(request)
+            result = await self._report(request)
+            response = result if isinstance(result, ASGIResponse) else _Answer(result)
         except Exception as error:  # noqa: BLE001  (every error has an answer, as for any other route)
             response = self._answer(request, error).to_asgi_response(None, request)
         await response(scope, receive, send)
+
+
+class _Answer:
+    """A document that is sent as it is: no cookies, no encoding, nothing to do afterwards."""
+
+    __slots__ = ("_body",)
+
+    def __init__(self, document: Document) -> None:
+        self._body = encode_answer(document)
+
+    async def __call__(self, _scope: Any, _receive: Any, send: Any) -> None:
+        size = str(len(self._body)).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", size)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": self._body})
 
 
 def create_app(
@@ -90,7 +107,7 @@ def create_app(
 def _handler(site: Site, endpoint: Endpoint) -> Handle:
     timing = site.services.metrics.traffic.route(endpoint.method, endpoint.template)
 
-    async def handle(request: HttpRequest) -> ASGIResponse:
+    async def handle(request: HttpRequest) -> Document | ASGIResponse:
         begin_request()
         begun = time.perf_counter()
         try:
@@ -102,4 +119,10 @@ def _handler(site: Site, endpoint: Endpoint) -> Handle:
 
 
 def _route(endpoint: Endpoint, handle: Handle) -> HTTPRouteHandler:
-    return HTTPRouteHandler(endpoint.path, http_method=endpoint.method, status_code=200)(handle)
+    async def respond(request: HttpRequest) -> ASGIResponse:
+        result = await handle(request)
+        if isinstance(result, ASGIResponse):
+            return result
+        return ASGIResponse(body=encode_answer(result), media_type="application/json")
+
+    return HTTPRouteHandler(endpoint.path, http_method=endpoint.method, status_code=200)(respond)

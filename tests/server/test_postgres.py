@@ -243,7 +243,7 @@ def test_a_change_of_a_device_is_not_lost_to_its_reports(stores: list[SqlStore])
             return
 
         def label(device: Device, keys: list[Key]) -> tuple[Device, list[Key]]:
-            from dataclasses import replace
+            from msgspec.structs import replace
 
             return replace(device, labels={**device.labels, f"label-{number}": "1"}), keys
 
@@ -257,7 +257,7 @@ def test_a_change_of_a_device_is_not_lost_to_its_reports(stores: list[SqlStore])
 
 
 def test_one_release_by_two_hands_is_one_revision_each(stores: list[SqlStore]) -> None:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     from envcheck_server.store.values import Release
 

@@ -7,14 +7,14 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar
 
 from litestar import Request
 from litestar.response.base import ASGIResponse
 
-from envcheck.contract.document import Document, decode, encode_answer
+from envcheck.contract.document import Document, decode
 from envcheck.contract.http_signature import SignedRequest
 from envcheck.errors import BadInput
 from envcheck_server.api.room import Room
@@ -140,15 +140,12 @@ class Site:
         return await self.services.writer.run(job)
 
 
-async def serve(request: HttpRequest, site: Site, endpoint: Endpoint) -> ASGIResponse:
-    """Let a request in, run its endpoint and write the answer."""
+async def serve(request: HttpRequest, site: Site, endpoint: Endpoint) -> Document | ASGIResponse:
+    """Let a request in and run its endpoint."""
     try:
-        result = await endpoint.run(await admit(request, site, endpoint))
+        return await endpoint.run(await admit(request, site, endpoint))
     finally:
         site.room.leave(id(request))
-    if isinstance(result, ASGIResponse):
-        return result
-    return ASGIResponse(body=encode_answer(result), media_type="application/json")
 
 
 async def admit(request: HttpRequest, site: Site, endpoint: Endpoint) -> Call:
@@ -174,8 +171,12 @@ async def admit(request: HttpRequest, site: Site, endpoint: Endpoint) -> Call:
     body = await _body(request, site, endpoint, headers)
     signed = read_signed(request.method, _raw_path(request), _raw_query(request), body, headers)
     if access.device == "new":
-        return Call(request, site, endpoint, body, signed=signed)
-    return await _admit_device(Call(request, site, endpoint, body, signed=signed))
+        return Call(request, site, endpoint, body, signed)
+    speaker = _speaker(request, site, signed)
+    if access.device == "speaker":
+        return Call(request, site, endpoint, body, signed, speaker)
+    device = await site.read(site.services.authentication.accepted, speaker)
+    return Call(request, site, endpoint, body, signed, speaker, device)
 
 
 async def _know_key(headers: Mapping[str, str], site: Site) -> None:
@@ -187,19 +188,12 @@ async def _know_key(headers: Mapping[str, str], site: Site) -> None:
         authentication.require(keyid)
 
 
-async def _admit_device(call: Call) -> Call:
-    site, signed = call.site, call.signed
-    if signed is None:
-        raise Unauthenticated("the request is not signed")
-    authentication = site.services.authentication
-    speaker = authentication.verify(signed)
-    named = call.request.path_params.get("device", speaker.device)
-    if named != speaker.device:
+def _speaker(request: HttpRequest, site: Site, signed: SignedRequest) -> Speaker:
+    """Return who signed; raises Unauthenticated, or Forbidden where the path names another device."""
+    speaker = site.services.authentication.verify(signed)
+    if request.path_params.get("device", speaker.device) != speaker.device:
         raise Forbidden(f"{speaker.device} may not speak for another device")
-    if call.endpoint.access.device == "speaker":
-        return replace(call, speaker=speaker)
-    device = await site.read(authentication.accepted, speaker)
-    return replace(call, speaker=speaker, device=device)
+    return speaker
 
 
 def _headers(request: HttpRequest) -> dict[str, str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from envcheck.contract.http_signature import SignedRequest
 from envcheck.contract.keys import key_id

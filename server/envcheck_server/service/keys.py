@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from envcheck.contract.keys import key_id, rotation_statement
 from envcheck.contract.wire import DeviceState, Enrolment, KeyRotation

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import lru_cache
 from urllib.parse import urlsplit
+
+from msgspec.structs import replace
 
 from envcheck.contract import bundle as contract
 from envcheck.contract.baseline import parse_release

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from envcheck.contract.selector import parse_selector
 from envcheck.contract.verdict import Waiver

@@ -222,4 +222,4 @@ def _key_of(row: Any) -> Key:
 
 
 def _key_values(key: Key) -> dict[str, Any]:
-    return {**{name: getattr(key, name) for name in Key.__slots__}, "state": STATES.index(key.state)}
+    return {**{name: getattr(key, name) for name in Key.__struct_fields__}, "state": STATES.index(key.state)}

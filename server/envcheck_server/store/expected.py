@@ -101,7 +101,7 @@ def find_preauthorised(connection: Connection, key_id: str) -> Preauthorised | N
 
 def _row(one: Preauthorised) -> dict[str, Any]:
     return {
-        **{name: getattr(one, name) for name in Preauthorised.__slots__},
+        **{name: getattr(one, name) for name in Preauthorised.__struct_fields__},
         "labels": _text(one.labels),
     }
 

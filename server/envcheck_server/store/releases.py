@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, astuple
 from typing import Any
 
+from msgspec.structs import asdict, astuple
 from sqlalchemy import Connection, Select, insert, select, tuple_, update
 
 from envcheck_server.store import tables
@@ -40,7 +40,7 @@ class ReleaseTable:
 
     def bundle(self, sha256: str) -> Bundle | None:
         """Return what is known of a bundle."""
-        columns = [_BUNDLES.c[name] for name in Bundle.__slots__]
+        columns = [_BUNDLES.c[name] for name in Bundle.__struct_fields__]
         with self._database.read() as connection:
             row = connection.execute(select(*columns).where(_BUNDLES.c.sha256 == sha256)).first()
         return None if row is None else Bundle(*row)
@@ -80,7 +80,7 @@ class ReleaseTable:
 
     def findings(self, keys: Collection[FindingsKey]) -> dict[FindingsKey, bytes]:
         """Return what was judged before."""
-        columns = [_FINDINGS.c[name] for name in FindingsKey.__slots__]
+        columns = [_FINDINGS.c[name] for name in FindingsKey.__struct_fields__]
         found: dict[FindingsKey, bytes] = {}
         wanted = [astuple(key) for key in keys]
         with self._database.read() as connection:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 from envcheck.contract.canonical import canonical_json, digest
 from envcheck.contract.wire import DeviceState
@@ -12,8 +13,7 @@ from envcheck.contract.wire import DeviceState
 Scope = Literal["enroll", "gate:read", "baseline:write", "metrics:read", "operator", "admin"]
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(msgspec.Struct, frozen=True):
     """A bearer token as stored: its hash, never itself. `uses` None is without limit."""
 
     id: str
@@ -21,15 +21,14 @@ class Token:
     scope: Scope
     created_at: int
     name: str = ""
-    labels: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = {}
     uses: int | None = None
     used: int = 0
     expires_at: int | None = None
     revoked_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(msgspec.Struct, frozen=True):
     """One public key that a device enrolled with. `token` is the id of the token it used.
 
     The state of the one that a device speaks with is the device's, accepted in quarantine; so are its epoch
@@ -45,8 +44,7 @@ class Key:
     hardware: str
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(msgspec.Struct, frozen=True):
     """What a report claims, without what changes by the minute: a fingerprint and, by bundle, evidence.
 
     `id` is the first 64 bits of the digest of the rest, so that most of a fleet shares a few hundred small
@@ -64,8 +62,7 @@ class Statement:
         return {self.fingerprint, *self.evidence.values()}
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(msgspec.Struct, frozen=True):
     """A device with the key it speaks with. `seen_at` is when its last report was captured, by our clock.
 
     `report` is the `report_name` of the last one, `clock_offset` our clock minus the device's, in seconds.
@@ -91,8 +88,7 @@ def report_name(digest: str) -> str:
     return digest[:16]
 
 
-@dataclass(frozen=True, slots=True)
-class EnrolmentFacts:
+class EnrolmentFacts(msgspec.Struct, frozen=True):
     """What a store knows when a device asks to be enrolled."""
 
     token: Token | None
@@ -102,8 +98,7 @@ class EnrolmentFacts:
     preauthorised: Preauthorised | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class EnrolmentPlan:
+class EnrolmentPlan(msgspec.Struct, frozen=True):
     """What the service decided: keys and a device to write (None changes nothing), a use of the token."""
 
     key: Key
@@ -112,8 +107,7 @@ class EnrolmentPlan:
     use_token: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class NewReport:
+class NewReport(msgspec.Struct, frozen=True):
     """A report whose signature was verified.
 
     `results` is the JSON of the report's results by bundle, without the evidence that the statement holds
@@ -134,8 +128,7 @@ class NewReport:
     results: str
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
+class Bundle(msgspec.Struct, frozen=True):
     """What is kept of a bundle beside its bytes, for judging: baseline and training fingerprint."""
 
     sha256: str
@@ -146,8 +139,7 @@ class Bundle:
     fingerprint: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(msgspec.Struct, frozen=True):
     """A release in its current revision; `policy` is the canonical JSON of the policy document."""
 
     release: str
@@ -167,8 +159,7 @@ Receipt = Literal["stored", "repeated", "older", "forked", "epoch", "key", "stat
 CLONED: tuple[Receipt, ...] = ("clone", "forked")
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(msgspec.Struct, frozen=True):
     """What became of a report.
 
     `device` is the row as it was before, `missing` objects never seen, `releases` all that are not retired.
@@ -180,8 +171,7 @@ class Received:
     releases: list[Release]
 
 
-@dataclass(frozen=True, slots=True)
-class FindingsKey:
+class FindingsKey(msgspec.Struct, frozen=True):
     """What findings are a pure function of. `evidence` is empty where there is none."""
 
     bundle: str
@@ -191,8 +181,7 @@ class FindingsKey:
     judge_version: int
 
 
-@dataclass(frozen=True, slots=True)
-class Cuts:
+class Cuts(msgspec.Struct, frozen=True):
     """Where lines are drawn: devices on one side of all of them share a verdict.
 
     `seen_before` is the oldest `seen_at` that still counts, `seen_until` the latest that can be. Every limit
@@ -209,8 +198,7 @@ class Cuts:
     waivers: tuple[Callable[[Mapping[str, str]], bool], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(msgspec.Struct, frozen=True):
     """Devices that `decide` can't tell apart; `first` is the first of them by id.
 
     `lines` says on which side of the cuts they are; its form is the store's own affair. Bit n of `waivers`
@@ -225,8 +213,7 @@ class Group:
     waivers: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Readings:
+class Readings(msgspec.Struct, frozen=True):
     """A device's readings as last reported: the `results` of a NewReport, and when they were captured."""
 
     device: str
@@ -235,8 +222,7 @@ class Readings:
     results: str
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(msgspec.Struct, frozen=True):
     """The selected devices as they were at one moment.
 
     `readings` are those of the first device of every group; `label_sets` are those that were selected, None
@@ -249,8 +235,7 @@ class Survey:
     absent: list[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Pruned:
+class Pruned(msgspec.Struct, frozen=True):
     """How many rows of each kind were removed."""
 
     changes: int
@@ -260,8 +245,7 @@ class Pruned:
     label_sets: int
 
 
-@dataclass(frozen=True, slots=True)
-class Deed:
+class Deed(msgspec.Struct, frozen=True):
     """Who did what to which thing, and when. `details` hold no secrets."""
 
     at: int
@@ -271,8 +255,7 @@ class Deed:
     details: Mapping[str, str | int]
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
+class AuditEntry(msgspec.Struct, frozen=True):
     """A deed as the audit log keeps it; `hash` covers it and every entry before it."""
 
     number: int
@@ -286,16 +269,14 @@ def entry_hash(number: int, deed: Deed, previous: str) -> str:
     return digest(canonical_json(said))
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectedDevice:
+class ExpectedDevice(msgspec.Struct, frozen=True):
     """A device of the inventory, with the labels that it ought to have."""
 
     device: str
     labels: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Preauthorised:
+class Preauthorised(msgspec.Struct, frozen=True):
     """A key that a factory made known, with the hardware it belongs to. An empty `name` is any device id."""
 
     key_id: str
@@ -306,8 +287,7 @@ class Preauthorised:
     created_at: int
 
 
-@dataclass(frozen=True, slots=True)
-class HeldWaiver:
+class HeldWaiver(msgspec.Struct, frozen=True):
     """A waiver as stored, with who gave it."""
 
     name: str

@@ -27,7 +27,7 @@ class WaiverTable:
             planned = plan(None if row is None else HeldWaiver(*row))
             connection.execute(delete(_TABLE).where(named))
             connection.execute(
-                insert(_TABLE), {field: getattr(planned, field) for field in HeldWaiver.__slots__}
+                insert(_TABLE), {field: getattr(planned, field) for field in HeldWaiver.__struct_fields__}
             )
         return planned
 
