@@ -197,8 +197,10 @@ def test_a_bundle_with_hostile_members_is_refused_with_exit_code_2(
     marker = tmp_path / "started"
     python = tmp_path / "python"
     # It may be started, but waits for its job, and is told of none.
+    asked = f'case "$*" in *child.py*) ;; *) exec {sys.executable} "$@" ;; esac'
     wait = 'for place; do :; done; while [ ! -e "$place/job.json" ]; do sleep 0.01; done'
-    python.write_text(f'#!/bin/sh\n{wait}\n: > {marker}\nexec {sys.executable} "$@"\n', encoding="ascii")
+    lines = ["#!/bin/sh", asked, wait, f": > {marker}", f'exec {sys.executable} "$@"', ""]
+    python.write_text("\n".join(lines), encoding="ascii")
     python.chmod(0o755)
     said = commands("smoke", str(path), "--python", str(python))
     assert (said.code, said.out) == (2, "")

@@ -38,9 +38,9 @@ class _Waiting:
 class Writer:
     """Serialises writes. Reports that arrive while a commit is under way share the next one.
 
-    `receive` stores a batch of reports durably. An answer is given only after the commit. A report that comes
-    alone is written at once; between commits of reports lie `apart_s` seconds, unless a whole `batch` waits.
-    Beyond `capacity` waiting writes, Busy is raised at once.
+    `receive` stores a batch of reports durably. An answer is given only after the commit. What comes one by
+    one is written at once; after a commit of several the next waits until `apart_s` seconds have gone by or a
+    whole `batch` is there. Beyond `capacity` waiting writes, Busy is raised at once.
     """
 
     def __init__(
@@ -59,10 +59,11 @@ class Writer:
         self._apart_s = apart_s
         self._queue: deque[_Waiting] = deque()
         self._wake = threading.Condition()
-        # How many wake the writer, how many of those that wait are no reports, and when it took the last.
+        # How many wake the writer, and how many of those that wait are no reports.
         self._enough = 1
         self._jobs = 0
-        self._taken = 0.0
+        # Until when the next commit waits for company.
+        self._until = 0.0
         self._closing = False
         self._failed = False
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
@@ -143,9 +144,9 @@ class Writer:
     def _take(self) -> list[_Waiting]:
         with self._wake:
             self._await(1, None)
-            self._await(self._batch, self._taken + self._apart_s)
-            self._taken = time.monotonic()
+            self._await(self._batch, self._until)
             taken = [self._queue.popleft() for _ in range(min(self._batch, len(self._queue)))]
+            self._until = time.monotonic() + self._apart_s if len(taken) > 1 else 0.0
             self._jobs -= sum(waiting.job is not None for waiting in taken)
             return taken
 
