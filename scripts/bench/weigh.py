@@ -145,7 +145,9 @@ def send(store: SqlStore, fleet: Fleet, seq: int) -> dict[str, float]:
 def ask(store: SqlStore) -> dict[str, float]:
     """Time the questions that a gate asks, best of three."""
     plain = Cuts(bundle=BUNDLE, seen_before=NOW, seen_until=NOW + 10**6)
-    budget = Cuts(bundle=BUNDLE, seen_before=NOW, seen_until=NOW + 10**6, p50_ms=6.0, peak_memory_mb=500.0)
+    budget = Cuts(
+        bundle=BUNDLE, seen_before=NOW, seen_until=NOW + 10**6, p50_ms=(6.0,), peak_memory_mb=(500.0,)
+    )
     questions = {
         "survey_s": lambda: store.fleet.survey(None, plain, ()),
         "survey_of_a_tenth_s": lambda: store.fleet.survey(lambda one: one["line"] == "line-3", plain, ()),
