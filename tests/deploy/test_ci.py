@@ -123,6 +123,7 @@ def test_shares_are_passed_on(runner: Runner, where: str) -> None:
     assert ask(runner, where, "gate@other", min_ready="0%").returncode == 0
 
 
+@pytest.mark.slow
 @everywhere
 def test_no_answer_stops_too_and_publishes_nothing_old(runner: Runner, where: str) -> None:
     assert ask(runner, where, "gate@ready").returncode == 0

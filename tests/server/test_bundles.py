@@ -99,6 +99,7 @@ def test_a_bundle_that_is_not_there(collector, path) -> None:
     assert "no such bundle" in refused(collector.device().send("GET", f"/v1/bundles/{'0' * 64}"), 404).message
 
 
+@pytest.mark.slow
 def test_a_large_bundle_passes_through_memory_in_pieces(process, monkeypatch) -> None:
     """What counts is memory that the system can't take back: the file's own pages it can."""
     monkeypatch.setattr(collectors, "MODEL", os.urandom(64 * 1024 * 1024))

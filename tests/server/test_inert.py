@@ -26,6 +26,9 @@ from envcheck.contract.evidence import Ending, Library, Placement, ThreadPool
 from envcheck.contract.fingerprint import Section
 from envcheck.contract.wire import Enrolment, Report, Result
 
+# Hundreds of devices, each with another string that is hostile.
+pytestmark = pytest.mark.slow
+
 # What a terminal, a log, a job of CI, a browser, Markdown and a spreadsheet would take as theirs.
 PAYLOAD = (
     "::error::owned\x1b[2J\x1b]0;owned\x07\x9b31m\r\n2026-01-01T00:00:00Z ERROR envcheck_server: forged\n"

@@ -190,6 +190,7 @@ class Ingestion(RuleBasedStateMachine):
             assert row.seq == -1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", [Enrolments, Ingestion])
 def test_what_must_hold_holds(collector, machine: type[RuleBasedStateMachine]) -> None:
     bound = type(machine.__name__, (machine,), {"collector": collector, "counter": iter(range(10_000))})

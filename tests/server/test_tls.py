@@ -67,6 +67,7 @@ def test_a_device_trusts_the_authority_that_its_configuration_names(
     assert (reported.returncode, "acknowledged" in reported.stdout) == (0, True), reported.stderr
 
 
+@pytest.mark.slow
 def test_nothing_turns_verification_off(secured, agent: Agent) -> None:
     told = {"PYTHONHTTPSVERIFY": "0", "CURL_CA_BUNDLE": "", "REQUESTS_CA_BUNDLE": ""}
     refused = agent.run("enroll", secured.url, **told)
