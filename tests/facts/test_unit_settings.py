@@ -314,23 +314,6 @@ def test_a_unit_in_a_home_of_an_image(tree: Tree) -> None:
         find_unit("other", host)
 
 
-@pytest.mark.parametrize(
-    ("command", "python"),
-    [
-        ("/bin/sh -c 'exec venv/bin/python -m app'", "/srv/app/venv/bin/python"),
-        ("/usr/bin/nice ./venv/bin/python -m app", "/srv/app/venv/bin/python"),
-        ("/usr/bin/env ${VENV}/bin/python -m app", "/opt/venv/bin/python"),
-        ("@/opt/venv/bin/python3 /other/bin/python -m app", "/opt/venv/bin/python3"),
-        ("@/usr/bin/nice python3 /opt/venv/bin/python3", "/opt/venv/bin/python3"),
-        ("-+/opt/venv/bin/python3 -m app", "/opt/venv/bin/python3"),
-        ("!!/opt/venv/bin/python3 -m app", "/opt/venv/bin/python3"),
-    ],
-)
-def test_commands(tree: Tree, command: str, python: str) -> None:
-    unit = f"[Service]\nExecStart={command}\nWorkingDirectory=-/srv/app\nEnvironment=VENV=/opt/venv\n"
-    assert find_unit("a", tree({"etc/systemd/system/a.service": unit})).python == python
-
-
 @pytest.fixture
 def working(open_folder: Path) -> Path:
     """A working directory with a package in lib, one of its own, and what would break who imports from it."""
@@ -407,10 +390,3 @@ def test_services_of_a_users_manager_begin_at_home(tree: Tree) -> None:
     })  # fmt: skip
     found = find_unit("a", host)
     assert (found.python, found.folder) == ("/home/pi/venv/bin/python", "/home/pi")
-
-
-def test_a_service_that_starts_a_container(tree: Tree) -> None:
-    unit = "[Service]\nExecStart=/usr/bin/docker run --rm app\n"
-    with pytest.raises(BadInput, match="starts no Python that can be seen") as told:
-        find_unit("a", tree({"etc/systemd/system/a.service": unit}))
-    assert "--container" in told.value.hint

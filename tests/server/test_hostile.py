@@ -23,20 +23,15 @@ from envcheck.contract.wire import (
     BundleAnswer,
     Enrolment,
     GateQuestion,
-    Inventory,
-    InventoryAnswer,
-    InventoryDevice,
     ObjectAnswer,
     ReleasePush,
     Report,
     ReportAnswer,
     Result,
 )
-from envcheck.errors import BadInput
 from envcheck.judge.judge import judge
 from envcheck.judge.policies import builtin_policy
-from envcheck_server.service import gate, inventory, judgements, objects
-from envcheck_server.settings import Settings
+from envcheck_server.service import judgements, objects
 
 REPORT = "/v1/devices/press-07/report"
 
@@ -187,37 +182,6 @@ def test_a_fingerprint_names_digests_and_not_too_many(collector) -> None:
     assert "sections.cpu" in refused(device.put_object(wrong), 400).message
     many = encode(SectionDigests(sections={f"s{number}": "a" * 64 for number in range(100)}))
     assert "sections" in refused(device.put_object(many), 400).message
-
-
-@pytest.mark.parametrize("settings", [Settings()], ids=["as by default"])
-def test_a_report_names_only_so_many_results(collector) -> None:
-    device = collector.device()
-
-    def results(count: int) -> dict[str, Result]:
-        when = device.now()
-        return {f"{number:064x}": Result(evidence="e" * 64, measured_at=when) for number in range(count)}
-
-    told(device.put_report(device.compose(results=results(256))), ReportAnswer)
-    problem = refused(device.put_report(device.compose(results=results(257))), 400)
-    assert "results: more than 256" in problem.message
-
-
-def test_a_question_and_an_inventory_name_only_so_many_devices(collector, monkeypatch) -> None:
-    monkeypatch.setattr(gate, "MOST_EXPECTED", 3)
-    monkeypatch.setattr(inventory, "_MOST", 3)
-    collector.holder("baseline:write").push(make_bundle())
-    ask, operator = collector.holder("gate:read"), collector.holder("operator")
-    listed = [InventoryDevice(device=name) for name in "abcd"]
-    assert ask.gate(expect=["a", "b", "c"]).unknown == 3
-    problem = refused(ask.ask_gate(expect=["a", "b", "c", "c"]), 400)
-    assert "expect: 4 devices are named, at most 3" in problem.message
-    assert "inventory" in problem.hint
-    told(operator.send("PUT", "/v1/inventory", encode(Inventory(devices=listed[:3]))), InventoryAnswer)
-    answer = operator.send("PUT", "/v1/inventory", encode(Inventory(devices=listed)))
-    assert "devices: 4 are named, at most 3" in refused(answer, 400).message
-    assert told(ask.send("GET", "/v1/inventory"), InventoryAnswer).expected == 3
-    with pytest.raises(BadInput, match="names more than 3 devices"):
-        inventory.read_expected(b"a\nb\nc\nd\n", "list")
 
 
 def test_facts_are_nested_only_so_far(collector) -> None:

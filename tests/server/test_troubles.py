@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -22,7 +23,7 @@ from support.soak import collector
 from support.tools import missing
 
 from envcheck.contract.canonical import digest
-from envcheck.contract.wire import Problem, ReportAnswer
+from envcheck.contract.wire import Problem, Report, ReportAnswer
 from envcheck_server.store.opening import open_store
 
 _DISK = 16 * 1024 * 1024
@@ -90,6 +91,18 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
+def until_turned_away(device: Device, acknowledged: list[int]) -> tuple[Report, Any]:
+    """Report news until the answer is that there is no room; return that report and its answer."""
+    for _ in range(2000):
+        report = device.compose(fingerprint=news(device))
+        answer = device.put_report(report)
+        if answer.status_code != 200:
+            break
+        acknowledged.append(report.seq)
+    assert answer.status_code in (503, 507), answer.text
+    return report, answer
+
+
 def turned_away(answer: httpx.Response) -> Problem:
     """An answer that acknowledges nothing and says when to come again."""
     assert int(answer.headers["Retry-After"]) > 0
@@ -118,13 +131,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost_by_it(process: Process, disk: P
         assert http.get("/healthz").status_code == 200
         assert turned_away(Holder(http, secret).send("PUT", f"/v1/bundles/{digest(bundle)}", bundle)).message
         # What the log has room for is still taken, and counts.
-        for _ in range(2000):
-            report = device.compose(fingerprint=news(device))
-            answer = device.put_report(report)
-            if answer.status_code != 200:
-                break
-            acknowledged.append(report.seq)
-        assert answer.status_code in (503, 507), answer.text
+        report, answer = until_turned_away(device, acknowledged)
         assert "disk" in turned_away(answer).message
         assert turned_away(device.put_report(report)).message, "and again"
         ballast.unlink()
@@ -158,13 +165,7 @@ def test_a_full_disk_under_a_postgres_is_told_and_nothing_is_lost_by_it(
             assert "disk is full" in told(http.get("/readyz"), Problem, 507).message
             assert http.get("/healthz").status_code == 200
             # What the pages have room for is still taken, and counts.
-            for _ in range(2000):
-                report = device.compose(fingerprint=news(device))
-                answer = device.put_report(report)
-                if answer.status_code != 200:
-                    break
-                acknowledged.append(report.seq)
-            assert answer.status_code in (503, 507), answer.text
+            report, answer = until_turned_away(device, acknowledged)
             assert turned_away(answer).message
             assert turned_away(device.put_report(report)).message, "and again"
             ballast.unlink()

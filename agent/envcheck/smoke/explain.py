@@ -60,6 +60,9 @@ def explain(how: Exit, result: ChildResult | None) -> Ending:
     return _unexplained(how)
 
 
+_LIMITS = "--memory or smoke_memory_mib, `ulimit -v`, or LimitAS= of a unit"
+
+
 def _too_tight(how: Exit, limit: int, number: int | None) -> Ending:
     """A library that gets no memory for its threads crashes, gives up, or waits for them for ever."""
     how_it_was = f"stopped after {how.deadline_s:g} s" if how.timed_out else "ended"
@@ -67,9 +70,6 @@ def _too_tight(how: Exit, limit: int, number: int | None) -> Ending:
         f"{how_it_was} at the stage {how.stage!r} with an address space of {limit} MiB: too little for it"
     )
     return _ending(how, "memory", number, reason, f"raise the limit: {_LIMITS}")
-
-
-_LIMITS = "--memory or smoke_memory_mib, `ulimit -v`, or LimitAS= of a unit"
 
 
 def _with_limit(ending: Ending, result: ChildResult) -> Ending:
